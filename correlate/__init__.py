@@ -1,0 +1,1 @@
+"""Sigma rules and correlations over event tables; alerts grouped into graded incidents."""

@@ -1,0 +1,1 @@
+"""The nouns: event tables, incidents, the site, and the field catalogue."""

@@ -1,0 +1,57 @@
+"""Modbus/TCP (MODBUS Application Protocol Specification V1.1b3, MODBUS Messaging on TCP/IP V1.0b)."""
+
+from event.fields.base import own
+
+FIELDS = (
+    own("modbus.message_type", "keyword", "request or response"),
+    own("modbus.transaction_id", "long", "MBAP transaction identifier (0 to 65535)"),
+    own("modbus.unit_id", "long", "MBAP unit identifier (0 to 255)"),
+    own("modbus.function_code", "long", "Function code without the exception bit (0 to 127)"),
+    own("modbus.function", "keyword", "Function in words: read_coils, write_single_register, unknown_99"),
+    own("modbus.access", "keyword", "read, write, diagnostic, identification, file, program or other"),
+    own("modbus.exception_code", "long", "Exception code of an exception response"),
+    own("modbus.exception", "keyword", "Exception in words: illegal_function, server_device_busy"),
+    own(
+        "modbus.address",
+        "long",
+        "First coil or register addressed, zero-based; of the request, also on its response",
+    ),
+    own("modbus.quantity", "long", "Coils or registers addressed; of the request, also on its response"),
+    own("modbus.write_address", "long", "First register written by function 23"),
+    own("modbus.write_quantity", "long", "Registers written by function 23"),
+    own(
+        "modbus.values",
+        "long",
+        "Registers or bits carried: written in a request, read in a response",
+        many=True,
+    ),
+    own("modbus.value", "long", "The only value, where just one is carried (functions 5 and 6 always)"),
+    own("modbus.value_min", "long", "Smallest value over all messages that this event stands for"),
+    own("modbus.value_max", "long", "Largest value over all messages that this event stands for"),
+    own("modbus.and_mask", "long", "AND mask of function 22"),
+    own("modbus.or_mask", "long", "OR mask of function 22"),
+    own("modbus.sub_function", "long", "Sub-function of function 8"),
+    own("modbus.diagnostic", "keyword", "Sub-function of function 8 in words: force_listen_only_mode"),
+    own("modbus.mei_type", "long", "MEI type of function 43 (14: device identification)"),
+    own(
+        "modbus.read_device_id_code",
+        "long",
+        "Device identification access: 1 basic, 2 regular, 3 extended, 4 one object",
+    ),
+    own(
+        "modbus.device_id_objects",
+        "keyword",
+        "Identification objects: vendor_name=..., product_code=...",
+        many=True,
+    ),
+    own("modbus.file_records", "keyword", "Functions 20 and 21: file/record/length", many=True),
+    own("modbus.exception_status", "long", "Status byte of function 7"),
+    own("modbus.event_count", "long", "Event counter of functions 11 and 12"),
+    own("modbus.message_count", "long", "Message counter of function 12"),
+    own("modbus.server_id", "keyword", "Answer of function 17, printable or hex"),
+    own("modbus.umas_function_code", "long", "Function inside Schneider UMAS (function 90)"),
+    own("modbus.umas_function", "keyword", "UMAS function in words: start_plc, initialize_upload"),
+    own("modbus.data", "keyword", "Payload of functions without a layout of their own, hex, cut at 64 bytes"),
+    own("modbus.matched", "boolean", "A response: its request was seen. A request: never set"),
+    own("modbus.broadcast", "boolean", "Unit 0 is addressed by a write"),
+)

@@ -1,0 +1,115 @@
+"""The site: who operates what, where. Read from ``jianmen.toml`` by ``cli/config.py``; absent facts are None."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Sector = Literal[
+    "government", "oil_gas_pipeline", "power", "water", "transport", "urban", "telecom", "finance", "other"
+]
+OperatorKind = Literal["cii", "state_organ", "other"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Operator(_Model):
+    """The unit that operates the networks (涉事单位)."""
+
+    name: str | None = None
+    credit_code: str | None = Field(None, pattern=r"^[0-9A-HJ-NP-RT-UW-Y]{18}$")
+    """统一社会信用代码, GB 32100."""
+    sector: Sector | None = None
+    kind: OperatorKind | None = None
+    """``cii`` 关键信息基础设施运营者, ``state_organ`` 中央和国家机关, ``other`` 其他网络运营者."""
+    region_code: str | None = Field(None, pattern=r"^\d{6}$")
+    """行政区划代码, GB/T 2260."""
+    address: str | None = None
+    contact_name: str | None = None
+    contact_phone: str | None = None
+    duty_phone: str | None = None
+    protection_department: str | None = None
+    """保护工作部门."""
+    mlps_level: int | None = Field(None, ge=1, le=5)
+    """网络安全等级保护级别 of the affected system."""
+    mlps_filing: str | None = None
+    """等保备案号."""
+
+
+class Segment(_Model):
+    """A network segment behind a tap."""
+
+    name: str
+    cidrs: tuple[str, ...]
+    sector: Sector | None = None
+    purdue_level: float | None = Field(None, ge=0, le=5)
+    power_zone: Literal["I", "II", "III", "IV"] | None = None
+    """安全区 of 电力监控系统安全防护规定."""
+    system: str | None = None
+    """Name of the business system (业务系统)."""
+
+    @field_validator("cidrs")
+    @classmethod
+    def _cidrs_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            ip_network(one, strict=False)
+        return value
+
+
+class KnownAsset(_Model):
+    """An asset that the site declares."""
+
+    ip: str
+    name: str
+    role: str | None = None
+    """master, engineering_station, hmi, plc, rtu, ied, historian, gateway, server or free text."""
+    vendor: str | None = None
+    model: str | None = None
+    importance: Literal["normal", "important", "critical"] = "normal"
+    """一般, 重要, 特别重要 (GB/T 20986 影响对象)."""
+    masters: tuple[str, ...] = ()
+    """Addresses that may send controls to it; empty means not declared."""
+
+    @field_validator("ip")
+    @classmethod
+    def _ip_is_an_address(cls, value: str) -> str:
+        ip_address(value)
+        return value
+
+
+class Site(_Model):
+    """All that a site file may say."""
+
+    operator: Operator = Operator()
+    segments: tuple[Segment, ...] = ()
+    assets: tuple[KnownAsset, ...] = ()
+    regimes: tuple[str, ...] = ("cac-2025",)
+    store: str | None = None
+    """Folder of the embedded store."""
+    rules: tuple[str, ...] = ()
+    """Folders with further Sigma rules."""
+    language: Literal["zh", "en"] | None = None
+    retention_days: dict[str, int] = Field(default_factory=dict)
+    """Days to keep, by dataset; ``"*"`` for the rest. 180 at least unless the operator overrides the law."""
+
+    def segment_of(self, ip: str) -> Segment | None:
+        """The most specific segment that holds ``ip``."""
+        try:
+            address = ip_address(ip)
+        except ValueError:
+            return None
+        best: tuple[int, Segment] | None = None
+        for segment in self.segments:
+            for cidr in segment.cidrs:
+                network = ip_network(cidr, strict=False)
+                if address in network and (best is None or network.prefixlen > best[0]):
+                    best = (network.prefixlen, segment)
+        return best[1] if best else None
+
+    def asset_of(self, ip: str) -> KnownAsset | None:
+        """The declared asset at ``ip``."""
+        return next((a for a in self.assets if a.ip == ip), None)

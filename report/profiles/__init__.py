@@ -1,0 +1,1 @@
+"""Plug-ins, one module each; registered in report/__init__.py."""

@@ -1,0 +1,1 @@
+"""Chooses a playbook for an incident and walks it."""
