@@ -122,6 +122,8 @@ class PairRule:
         keys: Columns that a response repeats from its request (a transaction id, a function code).
         copy: Columns that are filled in on the response from its request where they are null.
         matched: Boolean column that is set on responses.
+        once: A request is answered by one response; False where a confirmation and a termination both answer it.
+        finish: Applied to the table after pairing, for what only request and response together tell.
     """
 
     is_request: pl.Expr
@@ -129,6 +131,8 @@ class PairRule:
     keys: tuple[str, ...]
     copy: tuple[str, ...]
     matched: str
+    once: bool = True
+    finish: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
 
 class LineParser(Protocol):
