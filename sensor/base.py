@@ -95,7 +95,9 @@ class Decoder:
             plus ``_pdu`` (``Int64``, row in the batch), and of the common fields only those in ``fields``
             (``event.action``, ``event.outcome``, ``error.code``, ``error.message``, ...). A message that cannot be
             decoded gives a row with ``error.code`` out of ``anomalies``; the reader makes it
-            ``event.kind: pipeline_error``. Every message gives at least one row. Never raises for any bytes.
+            ``event.kind: pipeline_error``. Every message gives at least one row, with one exception: a part of a
+            larger message (a DNP3 transport segment, a COTP fragment) that is not its last gives none, and the
+            row of the larger message belongs to the part that completed it. Never raises for any bytes.
         fields: Every column that ``decode`` may give, ``_pdu`` excepted.
         anomalies: Code to one sentence that says what was violated and where the rule stands.
         keys: Columns whose values make two messages identical for collapsing (with flow and direction).
@@ -110,6 +112,10 @@ class Decoder:
     keys: tuple[str, ...] = ()
     verbatim: pl.Expr | None = None
     pair: PairRule | None = None
+    new: Callable[[], Callable[[PduBatch], pl.DataFrame]] | None = None
+    """Makes a decode function with a bounded memory of its own between batches (``sensor/reassemble.py``). A reader
+    calls it once an input and gives that function every batch, in order; None where ``decode`` needs no memory.
+    ``decode`` itself forgets everything after each batch."""
 
 
 @dataclass(frozen=True, slots=True)
