@@ -1,0 +1,314 @@
+"""The loops that join the rooms: inputs to store, store to alerts, alerts to incidents, incidents to reports.
+
+No Typer here: plain arguments in, plain values out, so that a service can call the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from event.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from correlate.detect import Detector
+    from correlate.rules import RuleSet
+    from event.incident import Asset, Incident
+    from event.site import Site
+    from sensor.base import Account
+    from store.base import Store
+
+ALERTS = "jianmen.alert"
+_FLUSH_ROWS = 1_000_000  # events that a crash may cost the work of (not the data: a second run completes them)
+
+
+def open_store(folder: Path, *, create: bool) -> Store:
+    """Open the embedded store.
+
+    Raises:
+        StoreError: It does not exist and ``create`` is False, or it cannot be used.
+    """
+    from event.registry import load
+    from store import STORES
+
+    if not create and not (folder / "catalogue.sqlite").is_file():
+        raise StoreError("no event store there", where=str(folder), hint="jianmen ingest CAPTURE --store DIR makes one")
+    opened: Store = load("stores", "embedded", STORES)(folder, create=create)
+    return opened
+
+
+def find_inputs(paths: Sequence[Path]) -> list[Path]:
+    """Files to read: folders are walked (sorted; hidden files and our own side files are left out).
+
+    Raises:
+        InputError: A path does not exist, or a folder holds no file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if str(path) == "-":
+            found.append(path)
+        elif path.is_dir():
+            inside = sorted(
+                p
+                for p in path.rglob("*")
+                if p.is_file() and not p.name.startswith(".") and p.suffix not in {".py", ".md", ".toml", ".yml"}
+            )
+            if not inside:
+                raise InputError("the folder holds no capture or log", where=str(path))
+            found.extend(inside)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError("no such file", where=str(path), hint="name a capture (pcap, pcapng, .gz, .zst) or a log")
+    return found
+
+
+@dataclass(slots=True)
+class Watcher:
+    """What a caller may want to see while work is going on; every member may stay as it is."""
+
+    begin: Callable[[str, int | None], None] = lambda name, size: None
+    """An input is opened: its name and its size in bytes (None for a stream or compressed input)."""
+    step: Callable[[Account], None] = lambda account: None
+    """More of the input was read."""
+    table: Callable[[pl.DataFrame], None] = lambda table: None
+    """A table of events, before it is stored."""
+
+
+def ingest(
+    paths: Sequence[Path],
+    store: Store,
+    *,
+    watcher: Watcher | None = None,
+    collapse: bool = True,
+    decoders: Sequence[str] | None = None,
+    stdin: BinaryIO | None = None,
+) -> list[Account]:
+    """Read captures and logs into the store.
+
+    A damaged input keeps what came before the damage and does not stop the others; its account says what was wrong.
+
+    Returns:
+        One account for each input, in order.
+    """
+    from sensor.base import Account
+    from sensor.reader import open_input
+
+    watcher = watcher or Watcher()
+    accounts: list[Account] = []
+    for path in paths:
+        stream = str(path) == "-"
+        name = "-" if stream else str(path)
+        size = None if stream or path.suffix in {".gz", ".zst"} else path.stat().st_size
+        watcher.begin(name, size)
+        started = time.monotonic()
+        try:
+            source: Path | BinaryIO = stdin if stream and stdin is not None else path
+            opened = open_input(
+                source,
+                name=name,
+                collapse=collapse,
+                decoders=decoders,
+                reference_year=_year_of(path) if not stream else datetime.now(UTC).year,
+            )
+        except InputError as error:
+            accounts.append(Account(name, "unknown", seconds=time.monotonic() - started, error=str(error)))
+            continue
+        account = opened.account
+        accounts.append(account)
+        pending = 0
+        try:
+            for table in opened.tables():
+                watcher.table(table)
+                store.append(table)
+                dataset = str(table["event.dataset"][0])
+                account.events[dataset] = account.events.get(dataset, 0) + table.height
+                pending += table.height
+                if pending >= _FLUSH_ROWS:
+                    store.flush()
+                    pending = 0
+                watcher.step(account)
+        except InputError as error:
+            account.error = str(error)
+        store.flush()
+        account.seconds = time.monotonic() - started
+        watcher.step(account)
+    return accounts
+
+
+def _year_of(path: Path) -> int:
+    """The year that a log without years was last written in."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).year
+
+
+@dataclass(slots=True)
+class Detection:
+    """What a run of the rules gave."""
+
+    alerts: int = 0
+    new_alerts: int = 0
+    by_level: dict[str, int] = field(default_factory=dict)
+    events: int = 0
+    first_alert: datetime | None = None
+    new_alert_ids: list[str] = field(default_factory=list)
+
+
+def slices(store: Store, since: datetime | None, until: datetime | None) -> Iterator[pl.DataFrame]:
+    """All stored events but alerts, as tables of one dataset, in time order over all datasets."""
+    wanted = [name for name in store.datasets() if name != ALERTS]
+    for table in store.search(wanted, since=since, until=until):
+        if table.is_empty():
+            continue
+        for part in table.partition_by("event.dataset", maintain_order=True):
+            nulls = part.null_count().row(0)
+            yield part.select([c for c, n in zip(part.columns, nulls, strict=True) if n < part.height])
+
+
+def detect(
+    store: Store,
+    ruleset: RuleSet,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    detector: Detector | None = None,
+    progress: Callable[[int], None] = lambda events: None,
+) -> tuple[Detection, Detector]:
+    """Run the rules over stored events and store the alerts; a repeated run stores none twice."""
+    from correlate.detect import Detector
+
+    engine = detector or Detector(ruleset)
+    result = Detection()
+    for table in slices(store, since, until):
+        result.events += table.height
+        _keep(store, engine.feed(table), result)
+        progress(result.events)
+    _keep(store, engine.finish(), result)
+    store.flush()
+    return result, engine
+
+
+def _keep(store: Store, alerts: pl.DataFrame, result: Detection) -> None:
+    if alerts.is_empty():
+        return
+    result.alerts += alerts.height
+    result.new_alerts += store.append(alerts)
+    for level, count in alerts["rule.level"].value_counts().iter_rows():
+        result.by_level[level] = result.by_level.get(level, 0) + count
+    earliest = alerts["@timestamp"].min()
+    if isinstance(earliest, datetime) and (result.first_alert is None or earliest < result.first_alert):
+        result.first_alert = earliest
+
+
+def observe_assets(store: Store, site: Site) -> dict[str, Asset]:
+    """Every endpoint that stored events show."""
+    from correlate.assets import observe
+
+    wanted = [name for name in store.datasets() if name != ALERTS]
+    return observe(store.scan(wanted), site)
+
+
+def all_alerts(store: Store, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
+    """Alerts in time order."""
+    from event.table import concat
+
+    return concat(list(store.scan([ALERTS], since=since, until=until)))
+
+
+def regroup(store: Store, site: Site, *, now: datetime, assets: dict[str, Asset] | None = None) -> list[Incident]:
+    """Group stored alerts into incidents, recommend playbooks, store what is new or changed.
+
+    Returns:
+        The incidents that are new or changed.
+    """
+    from correlate.group import group_alerts
+    from respond.playbook import load_playbooks, recommend
+
+    alerts = all_alerts(store)
+    if alerts.is_empty():
+        return []
+    existing = store.incidents()
+    changed = group_alerts(alerts, site=site, existing=existing, assets=assets or {}, now=now)
+    library = load_playbooks()
+    kept = []
+    for incident in changed:
+        complete = recommend(incident, library)
+        store.put_incident(complete)
+        kept.append(complete)
+    return kept
+
+
+def evidence(
+    store: Store,
+    *,
+    inputs: list[dict[str, Any]],
+    assets: dict[str, Asset],
+    rule_problems: list[str],
+    since: datetime | None,
+    until: datetime | None,
+) -> Any:
+    """Gather what a report rests on.
+
+    Returns:
+        ``report.document.Evidence``.
+    """
+    import polars as pl
+
+    from cli.version import VERSION
+    from event.table import schema_of
+    from report.document import Evidence
+
+    counts = {s.dataset: s.events for s in store.status()}
+    columns = [
+        "source.ip",
+        "destination.ip",
+        "network.protocol",
+        "network.transport",
+        "network.bytes",
+        "network.packets",
+    ]
+    schema = schema_of(columns)
+    parts: list[pl.DataFrame] = []
+    for table in store.scan(
+        ["flow"],
+        since=since,
+        until=until,
+        columns=columns,
+    ):
+        full = table.with_columns([pl.lit(None, schema[c]).alias(c) for c in schema if c not in table.columns])
+        parts.append(_sum_flows(full.with_columns(pl.lit(1, pl.Int64).alias("flows"))))
+        if len(parts) >= 32:
+            parts = [_sum_flows(pl.concat(parts))]
+    flows = _sum_flows(pl.concat(parts) if parts else pl.DataFrame(schema={**schema, "flows": pl.Int64}))
+    times = [t for s in store.status() if s.dataset != ALERTS for t in (s.oldest, s.newest) if t is not None]
+    return Evidence(
+        inputs=inputs,
+        event_counts=counts,
+        alerts=all_alerts(store, since, until),
+        flows=flows,
+        assets=assets,
+        since=since or (min(times) if times else None),
+        until=until or (max(times) if times else None),
+        rule_problems=rule_problems,
+        tool_version=VERSION,
+    )
+
+
+def _sum_flows(parts: pl.DataFrame) -> pl.DataFrame:
+    """Add up flow rows by endpoints and protocol."""
+    import polars as pl
+
+    if "bytes" not in parts.columns:
+        parts = parts.with_columns(
+            pl.coalesce("network.protocol", "network.transport").alias("network.protocol"),
+            pl.col("network.bytes").alias("bytes"),
+            pl.col("network.packets").alias("packets"),
+        )
+    return parts.group_by("source.ip", "destination.ip", "network.protocol").agg(
+        pl.col("bytes").sum(), pl.col("packets").sum(), pl.col("flows").sum()
+    )

@@ -1,0 +1,111 @@
+"""``store``: status and retain."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.text import emit_json, local_time, say, table, tr
+from event.errors import ConfigError
+
+app = typer.Typer(help=tr("The event store.", "事件库。"), no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command(
+    "status",
+    help=tr(
+        "What is held: events, size, oldest and newest by dataset.", "事件库概况：各数据集的条数、大小、起止时间。"
+    ),
+)
+def status(store: options.Store = None, config: options.Config = None, json: options.Json = False) -> None:
+    """See the help text."""
+    from cli.config import load
+    from cli.pipeline import open_store
+
+    settings = load(config, store)
+    with open_store(settings.store, create=False) as kept:
+        rows = kept.status()
+        incidents = len(kept.incidents())
+    if json:
+        emit_json(
+            {
+                "store": str(settings.store),
+                "kind": "embedded",
+                "incidents": incidents,
+                "datasets": [
+                    {
+                        "dataset": r.dataset,
+                        "events": r.events,
+                        "bytes": r.bytes,
+                        "segments": r.segments,
+                        "oldest": r.oldest.isoformat() if r.oldest else None,
+                        "newest": r.newest.isoformat() if r.newest else None,
+                    }
+                    for r in rows
+                ],
+            }
+        )
+        return
+    table(
+        str(settings.store),
+        [
+            tr("dataset", "数据集"),
+            tr("events", "条数"),
+            tr("bytes", "字节"),
+            tr("segments", "分段"),
+            tr("oldest", "最早"),
+            tr("newest", "最近"),
+        ],
+        [
+            (r.dataset, f"{r.events:,}", f"{r.bytes:,}", r.segments, local_time(r.oldest), local_time(r.newest))
+            for r in rows
+        ],
+    )
+    say(tr(f"{incidents} incidents", f"网络安全事件 {incidents} 起"))
+
+
+@app.command(
+    "retain",
+    help=tr(
+        "Delete events older than the retention of the site file (180 days unless it says otherwise); "
+        "a dry run without --apply.",
+        "按站点文件的留存期限（默认 180 日）删除过期日志记录；不加 --apply 仅试算。",
+    ),
+)
+def retain(
+    store: options.Store = None,
+    config: options.Config = None,
+    apply: Annotated[bool, typer.Option("--apply", help=tr("Really delete.", "实际删除。"))] = False,
+    json: options.Json = False,
+) -> None:
+    """See the help text."""
+    from cli.config import load
+    from cli.pipeline import open_store
+
+    settings = load(config, store)
+    days = {"*": 180, **settings.site.retention_days}
+    if any(d < 180 for d in days.values()):
+        say(
+            tr(
+                "warning: the Cybersecurity Law (Art 23) asks for network logs of six months at least",
+                "提醒：《网络安全法》第二十三条要求网络日志留存不少于六个月",
+            )
+        )
+    if any(d < 1 for d in days.values()):
+        raise ConfigError("retention below one day", where="retention_days")
+    with open_store(settings.store, create=False) as kept:
+        gone = kept.retain(days, datetime.now(UTC), apply=apply)
+    if json:
+        emit_json({"applied": apply, "deleted": gone})
+        return
+    table(
+        "",
+        [
+            tr("dataset", "数据集"),
+            tr("events deleted", "删除条数") if apply else tr("events that would be deleted", "将删除条数"),
+        ],
+        [(k, f"{v:,}") for k, v in gone.items()],
+    )
