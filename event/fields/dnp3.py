@@ -14,6 +14,8 @@ FIELDS = (
     own("dnp3.link_function_code", "long", "Link function code (0 to 15)"),
     own("dnp3.link_dir", "boolean", "DIR bit: sent by a master"),
     own("dnp3.link_prm", "boolean", "PRM bit: sent by the initiating side"),
+    own("dnp3.master", "long", "Link address of the master, whichever side sends"),
+    own("dnp3.outstation", "long", "Link address of the outstation, whichever side sends"),
     own("dnp3.broadcast", "boolean", "The link destination is a broadcast address"),
     own("dnp3.sequence", "long", "Application sequence (0 to 15)"),
     own("dnp3.fir", "boolean", "First fragment of a message"),
@@ -21,6 +23,7 @@ FIELDS = (
     own("dnp3.confirm", "boolean", "CON bit: a confirm is asked for"),
     own("dnp3.function_code", "long", "Application function code (0 to 255)"),
     own("dnp3.function", "keyword", "Function in words: read, write, select, operate, cold_restart, response"),
+    own("dnp3.request_function", "keyword", "Function of the request; on a response, of the request it answers"),
     own("dnp3.access", "keyword", "read, write, control, restart, file, time, config, auth, response or other"),
     own("dnp3.iin", "long", "Internal indications, first octet in the high byte"),
     own(
@@ -55,6 +58,11 @@ FIELDS = (
     ),
     own("dnp3.time", "date", "Absolute time carried (groups 50 and 51)"),
     own("dnp3.file_name", "keyword", "File name of group 70"),
+    own("dnp3.file_mode", "keyword", "How a file is opened: read, write, append or null"),
+    own("dnp3.file_size", "long", "Size of a file as group 70 says", "bytes"),
+    own("dnp3.file_status", "keyword", "Status of a file operation: success, permission_denied"),
+    own("dnp3.file_user", "keyword", "User name of a file authentication"),
+    own("dnp3.device_attributes", "keyword", "Device attributes of group 0: vendor_name=...", many=True),
     own("dnp3.crc_errors", "long", "Blocks with a wrong CRC in this message"),
     own("dnp3.matched", "boolean", "A response: its request was seen"),
 )

@@ -1,0 +1,137 @@
+"""Messages that span several frames: what is unfinished between batches, bounded.
+
+Used by decoders whose protocol cuts its own messages: the transport function of DNP3 (IEEE 1815-2012, clause 8) and
+DT TPDUs without end-of-TSDU mark (RFC 905, 13.7). Nothing that was begun disappears: a message that cannot be
+completed any more comes back as ``Broken``, and what is still open at the end of an input is ``pending``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Reason = Literal["incomplete", "orphan", "sequence", "too_long", "evicted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A message that will never be whole.
+
+    Attributes:
+        reason: ``incomplete``: a new one began before its last part; ``orphan``: a later part without a first;
+            ``sequence``: a part is missing; ``too_long``: above the bound; ``evicted``: given up for room.
+        data: Its bytes so far.
+    """
+
+    reason: Reason
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Open:
+    data: bytearray
+    sequence: int | None
+    last_part: int
+
+
+@dataclass(slots=True)
+class Reassembler:
+    """Unfinished messages by key.
+
+    Attributes:
+        entries: Messages that may be open at once; the oldest is given up beyond it.
+        message_bytes: Longest message.
+        total_bytes: All open messages together.
+        modulus: Sequence numbers count up to ``modulus - 1``.
+        counters: How often each ``Reason`` occurred, and ``duplicate`` parts that were ignored.
+    """
+
+    entries: int = 4096
+    message_bytes: int = 1 << 16
+    total_bytes: int = 8 << 20
+    modulus: int = 64
+    counters: dict[str, int] = field(default_factory=dict)
+    _open: dict[Hashable, _Open] = field(default_factory=dict)
+    _held: int = 0
+
+    @property
+    def pending(self) -> int:
+        """Messages that are open now."""
+        return len(self._open)
+
+    def keys(self) -> list[Hashable]:
+        """Keys of the messages that are open now, oldest first."""
+        return list(self._open)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._open
+
+    def add(
+        self, key: Hashable, data: bytes, *, first: bool, last: bool, sequence: int | None = None
+    ) -> tuple[bytes | None, list[Broken]]:
+        """Take in one part.
+
+        Args:
+            key: Flow, direction and whatever else tells messages apart.
+            data: Bytes of the part.
+            first: It begins a message.
+            last: It ends one.
+            sequence: Its number, or None where parts are not numbered.
+
+        Returns:
+            The whole message if this part completed one, and the messages that broke by it.
+        """
+        broken: list[Broken] = []
+        state = self._open.get(key)
+        if first:
+            if state is not None:
+                broken.append(self._give_up(key, "incomplete"))
+            if last:
+                return data, broken
+            if len(data) > self.message_bytes:
+                broken.append(self._count(Broken("too_long", data)))
+                return None, broken
+            self._open[key] = _Open(bytearray(data), sequence, len(data))
+            self._held += len(data)
+            self._make_room(key, broken)
+            return None, broken
+        if state is None:
+            broken.append(self._count(Broken("orphan", data)))
+            return None, broken
+        if sequence is not None and state.sequence is not None and sequence != (state.sequence + 1) % self.modulus:
+            if sequence == state.sequence and state.data[len(state.data) - state.last_part :] == data:
+                self.counters["duplicate"] = self.counters.get("duplicate", 0) + 1
+                return None, broken
+            broken.append(self._give_up(key, "sequence"))
+            return None, broken
+        if len(state.data) + len(data) > self.message_bytes:
+            broken.append(self._give_up(key, "too_long"))
+            return None, broken
+        state.data += data
+        state.sequence, state.last_part = sequence, len(data)
+        self._held += len(data)
+        if last:
+            del self._open[key]
+            self._held -= len(state.data)
+            return bytes(state.data), broken
+        self._make_room(key, broken)
+        return None, broken
+
+    def drop(self, key: Hashable) -> list[Broken]:
+        """Give up what is open under ``key``."""
+        return [self._give_up(key, "incomplete")] if key in self._open else []
+
+    def _make_room(self, key: Hashable, broken: list[Broken]) -> None:
+        while len(self._open) > 1 and (len(self._open) > self.entries or self._held > self.total_bytes):
+            oldest = next(one for one in self._open if one != key)
+            broken.append(self._give_up(oldest, "evicted"))
+
+    def _give_up(self, key: Hashable, reason: Reason) -> Broken:
+        state = self._open.pop(key)
+        self._held -= len(state.data)
+        return self._count(Broken(reason, bytes(state.data)))
+
+    def _count(self, broken: Broken) -> Broken:
+        self.counters[broken.reason] = self.counters.get(broken.reason, 0) + 1
+        return broken
