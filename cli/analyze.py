@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     """Add the three commands to the app."""
     app.command(
         "analyze",
+        short_help=tr("The whole way: from captures to incidents and reports.", "全流程：由流量文件到事件与报告。"),
         help=tr(
             "The whole way: read, detect, group into incidents, write both reports.\n\n"
             "Example: jianmen analyze pcaps/modbus/pump-station.pcap --out out",
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
     )(analyze)
     app.command(
         "ingest",
+        short_help=tr("Read captures and logs into the store.", "将流量与日志读入事件库。"),
         help=tr(
             "Read captures and logs into the store; print the account of every frame and line.\n\n"
             "Example: jianmen ingest plant.pcapng zeek/ --store plant.store",
@@ -62,6 +64,7 @@ def register(app: typer.Typer) -> None:
     )(ingest)
     app.command(
         "detect",
+        short_help=tr("Run the rules over stored events.", "对事件库运行检测规则。"),
         help=tr(
             "Run the rules over stored events and group alerts into incidents.\n\nExample: jianmen detect --store plant.store",
             "对事件库运行检测规则，并将告警归并为网络安全事件。\n\n示例：jianmen detect --store plant.store",

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to the app."""
     app.command(
         "doctor",
+        short_help=tr("What is installed, reachable, permitted.", "检查安装、权限与环境。"),
         help=tr(
             "What is installed, reachable, permitted; exit 2 if something needed is missing.",
             "检查安装、权限与环境；缺少必要条件时以 2 退出。",
