@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64
 
+I32 = npt.NDArray[np.int32]
 
-def lists(flat: pl.Series, start: I64, count: I64) -> pl.Series:
+
+def lists(flat: pl.Series, start: I64, count: I64 | I32) -> pl.Series:
     """Cut one long column into lists.
 
     Args:
@@ -30,28 +33,43 @@ def lists(flat: pl.Series, start: I64, count: I64) -> pl.Series:
     return places.list.eval(gather)
 
 
-def words(table: Sequence[str | None], index: I64) -> pl.Series:
-    """Look every index up in a small table; an index outside the table gives null."""
-    return spread(pl.Series(table, dtype=pl.String), index)
+def word_table(words: Iterable[str | None]) -> pl.Series:
+    """A table for ``look_up``: its last entry, null, is for every index that it lacks."""
+    return pl.Series([*words, None], dtype=pl.String)
 
 
-def spread(few: pl.Series, index: I64) -> pl.Series:
-    """Put the values of a short column where ``index`` names them; an index outside of it gives null."""
-    outside = (index < 0) | (index >= len(few))
-    longer = few.extend_constant(None, 1)
-    return longer.gather(np.where(outside, len(few), index))
+def look_up(table: pl.Series, index: I64 | I32) -> pl.Series:
+    """Put the entries of a ``word_table`` where ``index`` names them; an index outside the table gives null."""
+    last = len(table) - 1
+    return table.gather(pl.Series(np.where((index < 0) | (index >= last), last, index).astype(np.uint32)))
 
 
 def some_rows(count: int, rows: I64, values: Iterable[object], dtype: pl.DataType) -> pl.Series:
     """A column of ``count`` rows that is null but in ``rows``."""
-    index = np.full(count, -1, np.int64)
+    made = pl.Series([*values, None], dtype=dtype)
+    index = np.full(count, len(rows), np.uint32)
     index[rows] = np.arange(len(rows))
-    return spread(pl.Series(list(values), dtype=dtype), index)
+    return made.gather(pl.Series(index))
 
 
-def not_negative(names: Iterable[str]) -> list[pl.Expr]:
-    """Expressions that make the kernels' mark for "not there", a negative number, null."""
-    return [pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in names]
+def numbers(names: Sequence[str], rows: I32) -> pl.DataFrame:
+    """Columns out of the rows of a kernel's matrix; its mark for "not there", a negative number, becomes null.
+
+    Args:
+        names: Names of the columns.
+        rows: ``int32[m, n]``, the first rows of which are the columns.
+    """
+    used = [index for index in range(len(names)) if rows[index].max(initial=-1) >= 0]
+    frame = pl.DataFrame({names[index]: rows[index] for index in used})
+    empty = [pl.lit(None, pl.Int64).alias(name) for index, name in enumerate(names) if index not in used]
+    return (
+        frame.select(
+            *(pl.when(pl.col(name) >= 0).then(pl.col(name).cast(pl.Int64)).alias(name) for name in frame.columns),
+            pl.repeat(None, rows.shape[1], dtype=pl.Int64).alias("_none"),
+        )
+        .with_columns(empty)
+        .drop("_none")
+    )
 
 
 def messages(count: int, rows: I64, say: Callable[[int], str]) -> pl.Series:

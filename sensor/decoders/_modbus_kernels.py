@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sensor.base import I64, U8
 
+I32 = npt.NDArray[np.int32]
 U16 = npt.NDArray[np.uint16]
 Num = int | np.int64  # numba widens both to int64
 
@@ -59,7 +60,7 @@ def _u16(data: U8, at: Num) -> Num:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _blame(out: I64, row: Num, code: Num, want: Num, got: Num) -> None:
+def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
     """Note an anomaly; the first one of a message stays."""
     if out[ERR, row] < 0:
         out[ERR, row] = code
@@ -68,14 +69,14 @@ def _blame(out: I64, row: Num, code: Num, want: Num, got: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _values(out: I64, row: Num, kind: Num, start: Num, count: Num) -> None:
+def _values(out: I32, row: Num, kind: Num, start: Num, count: Num) -> None:
     out[VKIND, row] = kind
     out[VSTART, row] = start
     out[VCOUNT, row] = count
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _detail(out: I64, row: Num, kind: Num, start: Num, length: Num) -> None:
+def _detail(out: I32, row: Num, kind: Num, start: Num, length: Num) -> None:
     if length > 0:
         out[DETAIL, row] = kind
         out[DSTART, row] = start
@@ -83,7 +84,7 @@ def _detail(out: I64, row: Num, kind: Num, start: Num, length: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _quantity(out: I64, row: Num, address: Num, quantity: Num, most: Num) -> None:
+def _quantity(out: I32, row: Num, address: Num, quantity: Num, most: Num) -> None:
     """Check a quantity against the function's limit and the address space of 65,536."""
     if quantity < 1 or quantity > most:
         _blame(out, row, E_QUANTITY, most, quantity)
@@ -92,7 +93,7 @@ def _quantity(out: I64, row: Num, address: Num, quantity: Num, most: Num) -> Non
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _exact(out: I64, row: Num, want: Num, have: Num) -> None:
+def _exact(out: I32, row: Num, want: Num, have: Num) -> None:
     """The body of a function of fixed size has to be that size."""
     if have < want:
         _blame(out, row, E_SHORT, want, have)
@@ -101,7 +102,7 @@ def _exact(out: I64, row: Num, want: Num, have: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _counted(data: U8, out: I64, row: Num, at: Num, have: Num) -> Num:
+def _counted(data: U8, out: I32, row: Num, at: Num, have: Num) -> Num:
     """Check a byte count at ``at`` against the ``have`` bytes behind it.
 
     Returns:
@@ -114,7 +115,7 @@ def _counted(data: U8, out: I64, row: Num, at: Num, have: Num) -> Num:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _address_quantity(data: U8, out: I64, row: Num, at: Num, have: Num, most: Num) -> None:
+def _address_quantity(data: U8, out: I32, row: Num, at: Num, have: Num, most: Num) -> None:
     if have >= 2:
         out[ADDR, row] = _u16(data, at)
     if have >= 4:
@@ -123,7 +124,7 @@ def _address_quantity(data: U8, out: I64, row: Num, at: Num, have: Num, most: Nu
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _single(data: U8, out: I64, row: Num, fc: Num, at: Num, have: Num) -> None:
+def _single(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     """Functions 5 and 6, request and response alike (6.5, 6.6)."""
     if have >= 2:
         out[ADDR, row] = _u16(data, at)
@@ -140,7 +141,7 @@ def _single(data: U8, out: I64, row: Num, fc: Num, at: Num, have: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _mask(data: U8, out: I64, row: Num, at: Num, have: Num) -> None:
+def _mask(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     """Function 22, request and response alike (6.16)."""
     if have >= 2:
         out[ADDR, row] = _u16(data, at)
@@ -153,7 +154,7 @@ def _mask(data: U8, out: I64, row: Num, at: Num, have: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _diagnostics(data: U8, out: I64, row: Num, at: Num, have: Num) -> None:
+def _diagnostics(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     """Function 8, request and response alike (6.8); sub-function 0 echoes any number of words."""
     if have < 2:
         _blame(out, row, E_SHORT, 4, have)
@@ -173,7 +174,7 @@ def _diagnostics(data: U8, out: I64, row: Num, at: Num, have: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _request(data: U8, out: I64, row: Num, fc: Num, at: Num, have: Num) -> None:
+def _request(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     if fc == 1 or fc == 2:
         _address_quantity(data, out, row, at, have, 2000)
         _exact(out, row, 4, have)
@@ -254,7 +255,7 @@ def _request(data: U8, out: I64, row: Num, fc: Num, at: Num, have: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _check_records(data: U8, out: I64, row: Num, writes: bool, at: Num, room: Num) -> None:
+def _check_records(data: U8, out: I32, row: Num, writes: bool, at: Num, room: Num) -> None:
     """Sub-requests of functions 20 and 21: reference type 6, and the lengths fill the body (6.14, 6.15)."""
     end = at + room
     if room < 7:
@@ -277,7 +278,7 @@ def _check_records(data: U8, out: I64, row: Num, writes: bool, at: Num, room: Nu
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _response(data: U8, out: I64, row: Num, fc: Num, at: Num, have: Num) -> None:
+def _response(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     if fc == 1 or fc == 2 or fc == 3 or fc == 4 or fc == 23 or fc == 20 or fc == 21 or fc == 12 or fc == 17:
         if have < 1:
             _blame(out, row, E_SHORT, 1, have)
@@ -371,7 +372,7 @@ def _response(data: U8, out: I64, row: Num, fc: Num, at: Num, have: Num) -> None
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _check_data(data: U8, out: I64, row: Num, at: Num, room: Num) -> None:
+def _check_data(data: U8, out: I32, row: Num, at: Num, room: Num) -> None:
     """Sub-responses of function 20: length, reference type 6, data (6.14)."""
     end = at + room
     while at < end:
@@ -386,7 +387,7 @@ def _check_data(data: U8, out: I64, row: Num, at: Num, room: Num) -> None:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def _check_objects(data: U8, out: I64, row: Num, at: Num, room: Num, count: Num) -> None:
+def _check_objects(data: U8, out: I32, row: Num, at: Num, room: Num, count: Num) -> None:
     """Objects of a device identification: id, length, value, ``count`` times (6.21)."""
     end = at + room
     seen = 0
@@ -401,7 +402,7 @@ def _check_objects(data: U8, out: I64, row: Num, at: Num, room: Num, count: Num)
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def headers(data: U8, offset: I64, length: I64, direction: I64, out: I64) -> Num:
+def headers(data: U8, offset: I64, length: I64, direction: I64, out: I32) -> Num:
     """Decode everything that has a fixed place.
 
     Args:
@@ -409,7 +410,7 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I64) -> Num
         offset: Start of each message, ``int64[n]``.
         length: Bytes there are of each message, ``int64[n]``.
         direction: 0 request, 1 response, ``int64[n]``.
-        out: ``int64[COLUMNS, n]``, filled with -1 before.
+        out: ``int32[COLUMNS, n]``, filled with -1 before.
 
     Returns:
         Number of values that ``values`` will write.
@@ -419,17 +420,19 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I64) -> Num
         at = offset[row]
         have = length[row]
         if at < 0 or have < 0 or at + have > len(data):
-            have = 0
+            at = have = 0
+        # Below, places count from the message's start: bounds are its own, and they fit into 32 bits.
+        message = data[at : at + have]
         if have >= 2:
-            out[TID, row] = _u16(data, at)
-        protocol = _u16(data, at + 2) if have >= 4 else 0
-        announced = _u16(data, at + 4) if have >= 6 else -1
+            out[TID, row] = _u16(message, 0)
+        protocol = _u16(message, 2) if have >= 4 else 0
+        announced = _u16(message, 4) if have >= 6 else -1
         if protocol != 0:
             _blame(out, row, E_PROTOCOL, 0, protocol)
             if announced + 6 != have or have < 8:
                 continue  # nothing of this is Modbus: whatever stands where the function would be says nothing
         if have >= 7:
-            out[UNIT, row] = np.int64(data[at + 6])
+            out[UNIT, row] = np.int64(message[6])
         if announced >= 0 and (announced < 2 or announced > 254):
             _blame(out, row, E_LENGTH, 254 if announced > 254 else 2, announced)
         if have < 8 or announced + 6 > have:
@@ -439,14 +442,14 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I64) -> Num
         elif announced >= 2 and announced + 6 < have:
             _blame(out, row, E_TRAILING, announced + 6, have)
             have = announced + 6
-        code = np.int64(data[at + 7])
+        code = np.int64(message[7])
         fc = code & 0x7F
         out[FC, row] = fc
         if fc == 0:
             _blame(out, row, E_FUNCTION_ZERO, 1, code)
         elif fc in (9, 10, 13, 14, 41, 42, 91, 125, 126, 127):
             _blame(out, row, E_RESERVED, 1, fc)
-        body = at + 8
+        body = 8
         have -= 8
         if code >= 128:
             if direction[row] == 0:
@@ -454,7 +457,7 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I64) -> Num
             else:
                 out[OUTCOME, row] = FAILURE
             if have >= 1:
-                exception = np.int64(data[body])
+                exception = np.int64(message[body])
                 out[EXC, row] = exception
                 if exception == 0 or exception == 9 or exception > 11:
                     _blame(out, row, E_EXCEPTION_CODE, 11, exception)
@@ -462,23 +465,24 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I64) -> Num
                     out[OUTCOME, row] = UNKNOWN
             _exact(out, row, 1, have)
         elif direction[row] == 0:
-            _request(data, out, row, fc, body, have)
+            _request(message, out, row, fc, body, have)
             if out[UNIT, row] == 0 and (fc == 5 or fc == 6 or fc == 15 or fc == 16 or fc == 22 or fc == 23):
                 out[BROADCAST, row] = 1
         else:
             out[OUTCOME, row] = SUCCESS
-            _response(data, out, row, fc, body, have)
+            _response(message, out, row, fc, body, have)
         if out[VCOUNT, row] > 0:
             total += out[VCOUNT, row]
     return total
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
-def values(data: U8, out: I64, flat: U16, first: I64) -> None:
+def values(data: U8, offset: I64, out: I32, flat: U16, first: I64) -> None:
     """Copy the values out and find the only, smallest and largest one of each message.
 
     Args:
         data: Bytes of all messages.
+        offset: Start of each message, ``int64[n]``.
         out: As ``headers`` left it.
         flat: Filled with the values of all messages, ``uint16[total]``.
         first: Filled with the place of each message's first value in ``flat``, ``int64[n]``.
@@ -489,7 +493,7 @@ def values(data: U8, out: I64, flat: U16, first: I64) -> None:
         count = out[VCOUNT, row]
         if count <= 0:
             continue
-        at = out[VSTART, row]
+        at = offset[row] + out[VSTART, row]
         kind = out[VKIND, row]
         low: Num = 65535
         high: Num = 0

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from sensor.base import I64, Decoder, PairRule, PduBatch
-from sensor.columns import lists, messages, not_negative, some_rows, spread, words
+from sensor.base import Decoder, PairRule, PduBatch
+from sensor.columns import I32, lists, look_up, messages, numbers, some_rows, word_table
 from sensor.decoders import _modbus_kernels as k
 
 FUNCTIONS = {
@@ -228,13 +228,15 @@ FIELDS = frozenset(
     )
 )
 
-_FUNCTION_WORDS = tuple(FUNCTIONS.get(code, f"unknown_{code}") for code in range(128))
-_ACCESS_WORDS = tuple(ACCESS.get(code, "other") for code in range(128))
-_EXCEPTION_WORDS = tuple(EXCEPTIONS.get(code, f"unknown_{code}") for code in range(256))
-_DIAGNOSTIC_WORDS = tuple(DIAGNOSTICS.get(code) for code in range(max(DIAGNOSTICS) + 1))
-_UMAS_WORDS = tuple(UMAS[code][0] if code in UMAS else f"unknown_{code}" for code in range(256))
-_UMAS_ACCESS = tuple(UMAS[code][1] if code in UMAS else "program" for code in range(256))
-_OUTCOMES = ("failure", "success", "unknown")
+_FUNCTION_WORDS = word_table(FUNCTIONS.get(code, f"unknown_{code}") for code in range(128))
+_ACCESS_WORDS = word_table(ACCESS.get(code, "other") for code in range(128))
+_EXCEPTION_WORDS = word_table(EXCEPTIONS.get(code, f"unknown_{code}") for code in range(256))
+_DIAGNOSTIC_WORDS = word_table(DIAGNOSTICS.get(code) for code in range(max(DIAGNOSTICS) + 1))
+_UMAS_WORDS = word_table(UMAS[code][0] if code in UMAS else f"unknown_{code}" for code in range(256))
+_UMAS_ACCESS = word_table(UMAS[code][1] if code in UMAS else "program" for code in range(256))
+_OUTCOME_WORDS = word_table(("failure", "success", "unknown"))
+_SIDE_WORDS = word_table(("request", "response"))
+_CODE_WORDS = word_table(ANOMALIES)
 
 
 def decode(pdus: PduBatch) -> pl.DataFrame:
@@ -247,29 +249,29 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
         One row a message: ``_pdu`` and columns out of ``FIELDS``.
     """
     count = len(pdus)
-    out = np.full((k.COLUMNS, count), -1, np.int64)
+    out = np.full((k.COLUMNS, count), -1, np.int32)
     total = k.headers(pdus.data, pdus.offset, pdus.length, pdus.direction, out)
     flat = np.empty(total, np.uint16)
     first = np.empty(count, np.int64)
-    k.values(pdus.data, out, flat, first)
+    k.values(pdus.data, pdus.offset, out, flat, first)
 
-    function = words(_FUNCTION_WORDS, out[k.FC])
+    function = look_up(_FUNCTION_WORDS, out[k.FC])
     table = pl.DataFrame(
         {
             "_pdu": np.arange(count, dtype=np.int64),
-            "modbus.message_type": words(("request", "response"), pdus.direction),
+            "modbus.message_type": look_up(_SIDE_WORDS, pdus.direction),
             "modbus.function": function,
             "event.action": function,
-            "modbus.access": words(_ACCESS_WORDS, out[k.FC]),
-            "modbus.exception": words(_EXCEPTION_WORDS, out[k.EXC]),
+            "modbus.access": look_up(_ACCESS_WORDS, out[k.FC]),
+            "modbus.exception": look_up(_EXCEPTION_WORDS, out[k.EXC]),
             "modbus.values": lists(pl.Series(flat), first, out[k.VCOUNT]),
-            "event.outcome": words(_OUTCOMES, out[k.OUTCOME]),
-            **{name: out[row] for row, name in enumerate(_NUMBERS)},
+            "event.outcome": look_up(_OUTCOME_WORDS, out[k.OUTCOME]),
         }
-    ).with_columns(not_negative(_NUMBERS))
+    ).hstack(numbers(_NUMBERS, out))
     rare: list[pl.Series] = []
-    if (out[k.BROADCAST] > 0).any():
-        rare.append(spread(pl.Series([True]), out[k.BROADCAST] - 1).alias("modbus.broadcast"))
+    broadcast = np.flatnonzero(out[k.BROADCAST] > 0)
+    if len(broadcast):
+        rare.append(some_rows(count, broadcast, (True for _ in broadcast), pl.Boolean()).alias("modbus.broadcast"))
     if (out[k.SUB] >= 0).any():
         rare.append(_diagnostic(out).alias("modbus.diagnostic"))
     umas = np.flatnonzero(out[k.FC] == 90)
@@ -277,18 +279,18 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
         rare += _umas(out, table["modbus.access"])
     rare += _texts(pdus, out)
     wrong = np.flatnonzero(out[k.ERR] >= 0)
-    rare.append(words(_CODES, out[k.ERR]).alias("error.code"))
+    rare.append(look_up(_CODE_WORDS, out[k.ERR]).alias("error.code"))
     rare.append(messages(count, wrong, lambda row: _say(out, row)).alias("error.message"))
     return table.with_columns(rare)
 
 
-def _say(out: I64, row: int) -> str:
+def _say(out: I32, row: int) -> str:
     return _EXPECTED[_CODES[out[k.ERR, row]]].format(int(out[k.WANT, row]), int(out[k.GOT, row]))
 
 
-def _diagnostic(out: I64) -> pl.Series:
+def _diagnostic(out: I32) -> pl.Series:
     """Names of the sub-functions of function 8; reserved ones get a number like any other unknown."""
-    named = words(_DIAGNOSTIC_WORDS, out[k.SUB])
+    named = look_up(_DIAGNOSTIC_WORDS, out[k.SUB])
     rows = np.flatnonzero((out[k.SUB] >= 0) & named.is_null().to_numpy())
     if not len(rows):
         return named
@@ -296,16 +298,16 @@ def _diagnostic(out: I64) -> pl.Series:
     return pl.select(pl.coalesce(named, other)).to_series()
 
 
-def _umas(out: I64, access: pl.Series) -> list[pl.Series]:
+def _umas(out: I32, access: pl.Series) -> list[pl.Series]:
     """UMAS names, and ``modbus.access`` by the UMAS function; null on an answer until it meets its request."""
     code = np.where(out[k.FC] == 90, out[k.UMAS], -1)
     inside = pl.select(
-        pl.when(pl.Series(out[k.FC] == 90)).then(words(_UMAS_ACCESS, code)).otherwise(access).alias("modbus.access")
+        pl.when(pl.Series(out[k.FC] == 90)).then(look_up(_UMAS_ACCESS, code)).otherwise(access).alias("modbus.access")
     ).to_series()
-    return [words(_UMAS_WORDS, code).alias("modbus.umas_function"), inside]
+    return [look_up(_UMAS_WORDS, code).alias("modbus.umas_function"), inside]
 
 
-def _texts(pdus: PduBatch, out: I64) -> list[pl.Series]:
+def _texts(pdus: PduBatch, out: I32) -> list[pl.Series]:
     """Columns of the few messages whose payload becomes text."""
     columns = []
     for name, kinds in (
@@ -319,7 +321,7 @@ def _texts(pdus: PduBatch, out: I64) -> list[pl.Series]:
             continue
         made: list[object] = []
         for row in rows:
-            start = int(out[k.DSTART, row])
+            start = int(pdus.offset[row] + out[k.DSTART, row])
             body = pdus.data[start : start + int(out[k.DLEN, row])].tobytes()
             made.append(_RENDER[int(out[k.DETAIL, row])](body))
         many = pl.List(pl.String()) if name in ("modbus.device_id_objects", "modbus.file_records") else pl.String()
