@@ -47,8 +47,10 @@ class AlertRef(_Model):
     time: AwareDatetime
     rule_id: str
     rule_name: str
+    rule_name_zh: str = ""
     level: Level
     count: int = 1
+    """Alerts that this one stands for: of a pair with very many, the last listed stands for those between."""
     source: str | None = None
     destination: str | None = None
     techniques: tuple[str, ...] = ()
@@ -74,9 +76,12 @@ class GradeReason(_Model):
     scale: Literal["gbt20986-2023", "cac-2025"]
     grade: Grade | None
     indicator: str
-    """Which indicator or matrix cell decided."""
+    """Which indicator or matrix cell decided, Chinese."""
+    indicator_en: str = ""
     value: str | None = None
+    value_en: str | None = None
     threshold: str | None = None
+    threshold_en: str | None = None
     source: str
     """Document and clause."""
     mark: str = "M"
@@ -94,7 +99,8 @@ class Category(_Model):
     parent_zh: str
     parent_en: str
     reason: str = ""
-    """Which alerts led to it."""
+    """Which alerts led to it, Chinese."""
+    reason_en: str = ""
 
 
 class Clock(_Model):

@@ -121,6 +121,7 @@ FIELDS = (
     ecs("observer.name", "keyword", "Sensor that made the event"),
     ecs("rule.id", "keyword", "Rule that matched"),
     ecs("rule.name", "keyword", "Title of the rule that matched"),
+    own("rule.name_zh", "keyword", "Title of the rule that matched, Chinese"),
     ecs("rule.description", "text", "What the rule finds"),
     ecs("rule.category", "keyword", "Category as the rule's source names it"),
     ecs("rule.author", "keyword", "Who wrote the rule", many=True),

@@ -1,0 +1,263 @@
+"""The substance of an incident, gathered from alerts and from versions that exist already.
+
+A ``Content`` takes alerts and incidents in any order and says what the incident's fields are. Counting is exact
+for alerts that are still listed and for those folded into one ref; see ``Content.unseen``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, Literal
+
+from correlate import narrate
+from correlate.attribute import Attributed
+from correlate.categories import Finding, categorise
+from correlate.regimes import LEVELS, attack, grouping, level_rank
+from event.incident import AlertRef, Asset, Incident
+from event.site import Site
+
+Pair = tuple[str, str | None, str | None]
+Side = Literal["attacker", "target", "both"]
+
+
+def _by_time(ref: AlertRef) -> tuple[datetime, str]:
+    return ref.time, ref.id
+
+
+def _number(ip: str) -> tuple[int, int]:
+    address = ip_address(ip)
+    return address.version, int(address)
+
+
+def bonus(count: int) -> int:
+    """Risk points for many alerts."""
+    return max((points for least, points in grouping().risk.many_alerts_bonus.items() if count >= least), default=0)
+
+
+def risk_base(level: str, importance: str | None) -> int:
+    """Risk points of an asset for its worst alert level, weighted by its importance."""
+    law = grouping().risk
+    if level not in LEVELS:
+        return 0
+    weights = {str(name): weight for name, weight in law.importance_weight.items()}
+    weight = law.unknown_importance_weight if importance is None else weights[importance]
+    return round(law.level_points[LEVELS[level_rank(level)]] * weight)
+
+
+@dataclass(slots=True)
+class _Host:
+    """One address inside an incident."""
+
+    count: int = 0
+    base: int = 0
+    attacks: bool = False
+    attacked: bool = False
+
+    @property
+    def side(self) -> Side:
+        return "both" if self.attacks and self.attacked else "attacker" if self.attacks else "target"
+
+
+class Content:
+    """What belongs to one incident."""
+
+    def __init__(self, site: Site, assets: Mapping[str, Asset]) -> None:
+        self._site = site
+        self._assets = assets
+        self._refs: dict[Pair, list[AlertRef]] = {}
+        self._hosts: dict[str, _Host] = {}
+        self._known: dict[str, Asset] = {}
+        self._extra_attackers: set[str] = set()
+        self._extra_targets: set[str] = set()
+        self._protocols: set[str] = set()
+        self._techniques: set[str] = set()
+        self._tactics: set[str] = set()
+        self._segments: set[str] = set()
+        self._level = -1
+        self._total = 0
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+
+    def _importance(self, ip: str) -> str | None:
+        declared = self._site.asset_of(ip)
+        if declared is not None:
+            return declared.importance
+        known = self._assets.get(ip) or self._known.get(ip)
+        return known.importance if known else None
+
+    def _span(self, first: datetime, last: datetime) -> None:
+        self._first = first if self._first is None else min(self._first, first)
+        self._last = last if self._last is None else max(self._last, last)
+
+    def _host(self, ip: str) -> _Host:
+        return self._hosts.setdefault(ip, _Host())
+
+    def unseen(self, rows: Iterable[Attributed]) -> list[Attributed]:
+        """Those of ``rows`` that are not counted yet.
+
+        Listed alerts are known by id. Where alerts were folded into the last ref of their pair, or dropped at the
+        cap, as many unlisted alerts of the time covered are taken as counted; so a second run over the same alerts
+        counts nothing twice.
+        """
+        ids = {ref.id for refs in self._refs.values() for ref in refs}
+        folded = {pair: sum(r.count - 1 for r in refs) for pair, refs in self._refs.items()}
+        until = {pair: max(r.time for r in refs) for pair, refs in self._refs.items()}
+        dropped = self._total - sum(r.count for refs in self._refs.values() for r in refs)
+        new: list[Attributed] = []
+        for row in sorted(rows, key=lambda r: (r.time, r.id)):
+            if row.id in ids:
+                continue
+            pair = row.pair
+            if folded.get(pair, 0) > 0 and row.time <= until[pair]:
+                folded[pair] -= 1
+                continue
+            if dropped > 0 and pair not in folded and self._last is not None and row.time <= self._last:
+                dropped -= 1
+                continue
+            new.append(row)
+        return new
+
+    def add_rows(self, rows: Iterable[Attributed]) -> None:
+        """Take alerts that are not counted yet (see ``unseen``)."""
+        for row in rows:
+            self._total += 1
+            self._span(row.time, row.time)
+            self._level = max(self._level, level_rank(row.level))
+            self._protocols.update(row.protocols)
+            self._techniques.update(row.techniques)
+            self._tactics.update(row.tactics)
+            for ip in {*row.attackers, *row.targets}:
+                host = self._host(ip)
+                host.count += 1
+                host.base = max(host.base, risk_base(row.level, self._importance(ip)))
+                host.attacks = host.attacks or ip in row.attackers
+                host.attacked = host.attacked or ip in row.targets
+                segment = self._site.segment_of(ip)
+                if segment is not None and (ip in row.targets or not row.targets):
+                    self._segments.add(segment.name)
+            ref = AlertRef(
+                id=row.id,
+                time=row.time,
+                rule_id=row.rule_id,
+                rule_name=row.rule_name,
+                rule_name_zh=row.rule_name_zh,
+                level=row.level,
+                source=row.source,
+                destination=row.destination,
+                techniques=row.techniques,
+                summary=row.summary,
+            )
+            self._refs.setdefault(row.pair, []).append(ref)
+
+    def add_incident(self, incident: Incident) -> None:
+        """Take all that ``incident`` holds."""
+        self._total += incident.alert_total
+        self._span(incident.first_seen, incident.last_seen)
+        self._level = max(self._level, level_rank(incident.level))
+        self._protocols.update(incident.protocols)
+        self._techniques.update(incident.techniques)
+        self._tactics.update(incident.tactics)
+        self._segments.update(incident.segments)
+        self._extra_attackers.update(incident.attackers)
+        self._extra_targets.update(incident.targets)
+        for asset in incident.assets:
+            host = self._host(asset.ip)
+            before = asset.risk - bonus(asset.alert_count) if asset.risk < 100 else 100
+            host.count += asset.alert_count
+            host.base = max(host.base, before)
+            host.attacks = host.attacks or asset.side in ("attacker", "both")
+            host.attacked = host.attacked or asset.side in ("target", "both")
+            self._known.setdefault(asset.ip, asset)
+        for ref in incident.alerts:
+            self._refs.setdefault((ref.rule_id, ref.source, ref.destination), []).append(ref)
+
+    def _folded(self) -> list[AlertRef]:
+        """All refs within the caps: of each pair the first ones and the last, which stands for those between."""
+        caps = grouping().caps
+        keep = caps.alerts_per_pair
+        while True:
+            refs: list[AlertRef] = []
+            for pair in self._refs.values():
+                ordered = sorted({r.id: r for r in pair}.values(), key=_by_time)
+                if len(ordered) > keep:
+                    inner = sum(r.count for r in ordered[keep - 1 : -1])
+                    last = ordered[-1]
+                    ordered = [*ordered[: keep - 1], last.model_copy(update={"count": last.count + inner})]
+                refs.extend(ordered)
+            if len(refs) <= caps.alerts or keep == 2:
+                break
+            keep = max(2, keep // 2)
+        if len(refs) > caps.alerts:
+            refs.sort(key=lambda r: (-level_rank(r.level), *_by_time(r)))
+            refs = refs[: caps.alerts]
+        return sorted(refs, key=_by_time)
+
+    def _asset(self, ip: str, host: _Host) -> Asset:
+        declared = self._site.asset_of(ip)
+        seen = self._assets.get(ip)
+        old = self._known.get(ip)
+        segment = self._site.segment_of(ip)
+        roles = {*(seen.roles_seen if seen else ()), *(old.roles_seen if old else ())}
+        importance: Any = self._importance(ip)
+        return Asset(
+            ip=ip,
+            mac=(seen.mac if seen else None) or (old.mac if old else None),
+            name=declared.name if declared else old.name if old else None,
+            role=declared.role if declared else old.role if old else None,
+            roles_seen=tuple(sorted(roles)),
+            segment=segment.name if segment else old.segment if old else None,
+            importance=importance,
+            side=host.side,
+            alert_count=host.count,
+            risk=min(100, host.base + bonus(host.count)),
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of the incident that follow from its alerts.
+
+        ``attackers`` and ``targets`` are ordered by activity; they and ``assets`` hold at most ``caps.assets``.
+        """
+        cap = grouping().caps.assets
+        ranked = sorted(self._hosts.items(), key=lambda item: (-item[1].count, _number(item[0])))
+        attackers = [ip for ip, host in ranked if host.attacks]
+        targets = [ip for ip, host in ranked if host.attacked]
+        attackers += sorted(self._extra_attackers.difference(self._hosts), key=_number)
+        targets += sorted(self._extra_targets.difference(self._hosts), key=_number)
+        assets = [self._asset(ip, host) for ip, host in ranked]
+        assets.sort(key=lambda a: (-a.risk, -a.alert_count, _number(a.ip)))
+        refs = self._folded()
+        order = list(attack().tactics)
+        tactics = sorted(self._tactics, key=lambda t: (order.index(t) if t in order else len(order), t))
+        categories = categorise(_findings(refs))
+        protocols = tuple(sorted(self._protocols))
+        segments = tuple(sorted(self._segments))
+        zh, en = narrate.title(
+            categories[0], attackers[:cap], targets[:cap], protocols, segments, self._site, len(targets)
+        )
+        return {
+            "title_zh": zh,
+            "title_en": en,
+            "first_seen": self._first,
+            "last_seen": self._last,
+            "level": LEVELS[max(self._level, 0)],
+            "categories": categories,
+            "attackers": tuple(attackers[:cap]),
+            "targets": tuple(targets[:cap]),
+            "segments": segments,
+            "protocols": protocols,
+            "techniques": tuple(sorted(self._techniques)),
+            "tactics": tuple(tactics),
+            "assets": tuple(assets[:cap]),
+            "alerts": tuple(refs),
+            "alert_total": self._total,
+            "timeline": narrate.timeline(
+                refs, attackers[:cap], self._site, dropped=self._total - sum(r.count for r in refs)
+            ),
+        }
+
+
+def _findings(refs: Sequence[AlertRef]) -> list[Finding]:
+    return [Finding(r.rule_name, r.rule_name_zh or r.rule_name, r.level, r.techniques, r.count) for r in refs]

@@ -1,0 +1,237 @@
+"""Words for an incident: title and attack timeline, in Chinese and English.
+
+What traffic showed is 已确认; who did it and why is 推测, and the words say so. Texts hold no clock times: a renderer
+puts the time of the entry in front, in the reader's zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from correlate.regimes import attack, grouping, level_rank
+from event.incident import AlertRef, Category, TimelineEntry
+from event.site import Site
+
+PROTOCOLS = {
+    "modbus": "Modbus/TCP",
+    "iec104": "IEC 60870-5-104",
+    "dnp3": "DNP3",
+    "s7comm": "S7comm",
+    "dns": "DNS",
+    "arp": "ARP",
+    "icmp": "ICMP",
+    "syslog": "syslog",
+}
+"""Protocol names as people write them."""
+
+_MANY = 3  # targets that are named one by one
+_EVIDENCE = 10
+
+
+def _name(ip: str, site: Site, lang: int) -> str:
+    asset = site.asset_of(ip)
+    if asset is None:
+        return ip
+    return f"{ip} ({asset.name})" if lang else f"{ip}（{asset.name}）"
+
+
+def _named(ips: Sequence[str], site: Site, lang: int, total: int | None = None) -> str:
+    total = len(ips) if total is None else total
+    shown = [_name(ip, site, lang) for ip in ips[: _MANY if total <= _MANY else 1]]
+    if lang:
+        return ", ".join(shown) + (f" and {total - 1} more" if total > _MANY else "")
+    return "、".join(shown) + (f"等{total}个目标" if total > _MANY else "")
+
+
+def title(
+    main: Category,
+    attackers: Sequence[str],
+    targets: Sequence[str],
+    protocols: Sequence[str],
+    segments: Sequence[str],
+    site: Site,
+    target_total: int,
+) -> tuple[str, str]:
+    """Title in Chinese and English, out of the main category, the sides, the segment and the protocols."""
+    where_zh = f"{segments[0]}" if segments else ""
+    if len(segments) > 1:
+        where_zh += f"等{len(segments)}个网段"
+    elif segments and not segments[0].endswith(("区", "段", "网", "站", "层")):
+        where_zh += "网段"
+    words = [PROTOCOLS.get(p, p) for p in protocols[:3]]
+    zh = f"{where_zh}{main.name_zh}"
+    en = main.name_en + (f" in {segments[0]}" if segments else "")
+    if attackers:
+        more = f"等{len(attackers)}个地址" if len(attackers) > 1 else ""
+        zh += f"：{attackers[0]}{more}"
+        en += f": {attackers[0]}" + (f" and {len(attackers) - 1} more" if len(attackers) > 1 else "")
+    if targets:
+        zh += ("对" if attackers else "：涉及") + _named(targets, site, 0, target_total)
+        en += (" against " if attackers else ": ") + _named(targets, site, 1, target_total)
+    if words:
+        zh += f"（{'、'.join(words)}）"
+        en += f" ({', '.join(words)})"
+    return zh, en
+
+
+@dataclass(slots=True)
+class _Line:
+    """Alerts of one rule from one source, put together."""
+
+    refs: list[AlertRef]
+
+    @property
+    def count(self) -> int:
+        return sum(ref.count for ref in self.refs)
+
+    @property
+    def first(self) -> datetime:
+        return min(ref.time for ref in self.refs)
+
+    @property
+    def last(self) -> datetime:
+        return max(ref.time for ref in self.refs)
+
+    @property
+    def level(self) -> int:
+        return max(level_rank(ref.level) for ref in self.refs)
+
+
+def _tidy(text: str) -> str:
+    """Without the space that follows a full-width bracket."""
+    return text.replace("） ", "）")
+
+
+def _duration(span: timedelta) -> tuple[str, str] | None:
+    seconds = int(span.total_seconds())
+    if seconds < 1:
+        return None
+    if seconds < 120:
+        return f"持续约{seconds}秒", f"over about {seconds} s"
+    if seconds < 7200:
+        return f"持续约{seconds // 60}分钟", f"over about {seconds // 60} min"
+    return f"持续约{seconds // 3600}小时", f"over about {seconds // 3600} h"
+
+
+def phase_of(techniques: Sequence[str]) -> str | None:
+    """Main tactic of the first technique that is known."""
+    table = attack().techniques
+    for one in techniques:
+        found = table.get(one.split(".")[0])
+        if found is not None:
+            return found.tactics[0]
+    return None
+
+
+def technique_names(techniques: Sequence[str], lang: int) -> str:
+    """Names with ids, ``lang`` 0 Chinese, 1 English."""
+    table = attack().techniques
+    shown = []
+    for one in techniques:
+        found = table.get(one.split(".")[0])
+        if found is None:
+            shown.append(one)
+        else:
+            shown.append(f"{found.en} ({one})" if lang else f"{found.zh}（{one}）")
+    return ", ".join(shown) if lang else "、".join(shown)
+
+
+def _entry(line: _Line, site: Site) -> TimelineEntry:
+    first = min(line.refs, key=lambda r: (r.time, r.id))
+    targets = list(dict.fromkeys(r.destination for r in sorted(line.refs, key=lambda r: r.id) if r.destination))
+    techniques = first.techniques
+    who = _tidy(f"监测到 {_name(first.source, site, 0)} " if first.source else "监测到")
+    if targets:
+        who = _tidy(f"{who}{'对' if first.source else '涉及'} {_named(targets, site, 0)} ")
+    if techniques:
+        verb = "疑似实施" if first.source else "出现"
+        what = f"{verb}{technique_names(techniques[:2], 0)}" + ("" if first.source else "迹象")
+    else:
+        what = "存在异常行为"
+    zh = f"{who}{what}，触发“{first.rule_name_zh or first.rule_name}”规则告警{line.count}条"
+    en = f"{first.rule_name}: {line.count} alert{'s' if line.count != 1 else ''}"
+    en += f" from {_name(first.source, site, 1)}" if first.source else ""
+    en += f" to {_named(targets, site, 1)}" if targets else ""
+    span = _duration(line.last - line.first)
+    if span is not None and line.count > 1:
+        zh += f"，{span[0]}"
+        en += f", {span[1]}"
+    if techniques:
+        en += f"; {technique_names(techniques[:2], 1)}"
+    return TimelineEntry(
+        time=line.first,
+        text=en,
+        text_zh=zh + "。",
+        certainty="confirmed",
+        phase=phase_of(techniques),
+        evidence=tuple(r.id for r in sorted(line.refs, key=lambda r: (r.time, r.id))[:_EVIDENCE]),
+    )
+
+
+def timeline(
+    refs: Sequence[AlertRef], attackers: Sequence[str], site: Site, *, dropped: int = 0
+) -> tuple[TimelineEntry, ...]:
+    """The condensed attack timeline, at most ``caps.timeline`` entries, oldest first.
+
+    Alerts of the same rule and pair are one entry with a count; one rule and source against many targets too.
+    If there are still too many entries, the first of each phase and the gravest stay.
+
+    Args:
+        refs: Alerts of the incident.
+        attackers: Most active first.
+        site: For names.
+        dropped: Alerts that no ref stands for.
+    """
+    limit = grouping().caps.timeline
+    by_source: dict[tuple[str, str | None], list[AlertRef]] = {}
+    for ref in refs:
+        by_source.setdefault((ref.rule_id, ref.source), []).append(ref)
+    lines: list[_Line] = []
+    for same in by_source.values():
+        pairs: dict[str | None, list[AlertRef]] = {}
+        for ref in same:
+            pairs.setdefault(ref.destination, []).append(ref)
+        lines.extend([_Line(same)] if len(pairs) > _MANY else [_Line(refs_) for refs_ in pairs.values()])
+    lines.sort(key=lambda line: (line.first, min(r.id for r in line.refs)))
+    room = limit - 1 - (1 if dropped else 0)
+    hidden = 0
+    if len(lines) > room:
+        firsts: dict[str | None, int] = {}
+        for index, line in enumerate(lines):
+            firsts.setdefault(phase_of(line.refs[0].techniques), index)
+        leading = set(firsts.values())
+        order = sorted(range(len(lines)), key=lambda i: (i not in leading, -lines[i].level, lines[i].first, i))
+        kept = sorted(order[: room - 1])
+        hidden = sum(lines[i].count for i in order[room - 1 :])
+        lines = [lines[i] for i in kept]
+    entries = [_entry(line, site) for line in lines]
+    if attackers and entries:
+        named_zh = "、".join(_name(ip, site, 0) for ip in attackers[:_MANY])
+        named_en = ", ".join(_name(ip, site, 1) for ip in attackers[:_MANY])
+        more = len(attackers) - _MANY
+        zh = f"根据请求方向和告警分布，推测异常操作源自 {named_zh}{f'等{len(attackers)}个地址' if more > 0 else ''}"
+        en = f"Judging by the direction of requests, it probably came from {named_en}"
+        en += f" and {more} more" if more > 0 else ""
+        entries.insert(
+            1,
+            TimelineEntry(
+                time=entries[0].time,
+                text=en + ".",
+                text_zh=zh + "，是否为攻击者实际控制的设备尚待核查。",
+                certainty="inferred",
+                evidence=entries[0].evidence,
+            ),
+        )
+    if entries and (dropped or hidden):
+        last = entries[-1].time
+        entries.append(
+            TimelineEntry(
+                time=last,
+                text=f"{dropped + hidden} further alerts are not listed one by one.",
+                text_zh=f"另有{dropped + hidden}条同类告警未逐条列出。",
+                certainty="confirmed",
+            )
+        )
+    return tuple(entries)
