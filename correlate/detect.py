@@ -1,0 +1,434 @@
+"""The detector: event tables in, alert tables out.
+
+Plain rules alert at once, one alert an event and rule. Correlations work in event time and may hold events back for
+``lateness`` until their turn has come (see ``correlate.window``); ``finish`` lets them all through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
+from time import perf_counter
+from typing import Any
+
+import orjson
+import polars as pl
+
+from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
+from correlate.match import Limits, Plan
+from correlate.window import Alarm, Hit, Window, WindowLimits
+from event.fields import FIELDS
+from event.table import conform, empty, schema_of
+
+LISTED = 100
+"""Most event ids that an alert lists."""
+CUT = 200
+"""Characters of a value that ``alert.fields`` shows."""
+
+_STATE_VERSION = 1
+_COPIED = ("source.ip", "destination.ip", "source.port", "destination.port", "network.protocol", "event.action")
+
+
+@dataclass(slots=True)
+class RuleStatus:
+    """What became of one rule; nothing is skipped in silence.
+
+    Attributes:
+        id: UUID as text.
+        compiled: It can be evaluated; else ``error`` says why not.
+        datasets: Datasets it looks at, ``zeek.*`` for all of a kind; empty: we have none for its logsource. For a
+            correlation, those of the rules that feed it.
+        datasets_seen: Those that have occurred.
+        evaluated: Events it was evaluated over; for a correlation, the hits that fed it.
+        matches: Events that matched; for a correlation, its alerts.
+        errors: 1 if it cannot be evaluated.
+        seconds: Its own evaluation and alerts, and an equal share of what is done for all rules of a dataset.
+        unknown_fields: Fields that the catalogue does not have: null in every event.
+    """
+
+    id: str
+    title: str
+    path: str
+    level: str
+    correlation: bool
+    compiled: bool
+    error: str | None
+    datasets: tuple[str, ...]
+    datasets_seen: tuple[str, ...] = ()
+    evaluated: int = 0
+    matches: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    unknown_fields: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """``error``, ``no dataset``, ``waiting`` (its datasets have not occurred) or ``ok``."""
+        if not self.compiled:
+            return "error"
+        if not self.datasets:
+            return "no dataset"
+        return "ok" if self.datasets_seen else "waiting"
+
+
+@dataclass(slots=True)
+class _Active:
+    """The rules of one dataset that occurred."""
+
+    plan: Plan
+    rules: list[Rule]
+
+
+class Detector:
+    """Evaluates a rule set over a stream of event tables."""
+
+    def __init__(
+        self,
+        ruleset: RuleSet,
+        *,
+        state: bytes | None = None,
+        lateness: timedelta = timedelta(minutes=5),
+        limits: Limits | None = None,
+        window_limits: WindowLimits | None = None,
+        one_pass: bool = True,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            ruleset: The rules.
+            state: What ``state()`` of an earlier detector gave. State of rules that changed or went is dropped.
+            lateness: How far behind the newest event another one may come and still find its place in the order
+                of correlations. Collapsed events come up to 5 minutes late.
+            limits: Bounds of remembered values and cases, for each dataset.
+            window_limits: Bounds of correlation state, for each correlation.
+            one_pass: Use Hyperscan where it is installed.
+
+        Raises:
+            ValueError: ``state`` is not the state of a detector.
+        """
+        self._ruleset = ruleset
+        self._limits = limits
+        self._one_pass = one_pass
+        self._lateness = lateness // timedelta(microseconds=1) * 1000
+        self._newest: int | None = None
+        self._active: dict[str, _Active] = {}
+        self._status = {one.id: _status(one, ruleset) for one in ruleset.all()}
+        self._windows = [Window(one, window_limits) for one in ruleset.correlations if one.error is None]
+        self._feeds: dict[str, list[Window]] = {}
+        for window in self._windows:
+            for rule in window.correlation.rules:
+                self._feeds.setdefault(rule, []).append(window)
+        if state is not None:
+            self._restore(state)
+
+    def feed(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Evaluate a table of one dataset.
+
+        Args:
+            events: A conformed table.
+
+        Returns:
+            Alerts of dataset ``jianmen.alert``, conformed, ordered by time; possibly empty.
+        """
+        if events.is_empty():
+            return empty()
+        dataset = str(events["event.dataset"][0])
+        active = self._active.get(dataset)
+        if active is None:
+            rules = [one for one in self._ruleset.rules if one.condition is not None and one.route.takes(dataset)]
+            conditions = [one.condition for one in rules if one.condition is not None]
+            active = self._active[dataset] = _Active(
+                Plan(conditions, limits=self._limits, one_pass=self._one_pass), rules
+            )
+            for rule in rules:
+                self._saw(rule.id, dataset)
+        made: list[pl.DataFrame] = []
+        for number, rows in active.plan.match(events).items():
+            started = perf_counter()
+            rule = active.rules[number]
+            hit = events[rows]
+            self._status[rule.id].matches += hit.height
+            if rule.meta.alerts:
+                made.append(_alerts(rule, hit))
+            for window in self._feeds.get(rule.id, ()):
+                window.push(rule.id, _hits(window.correlation, rule.id, hit))
+            active.plan.seconds[number] += perf_counter() - started
+        for rule in active.rules:
+            self._status[rule.id].evaluated += events.height
+        newest = int(events["@timestamp"].dt.epoch("ns").max() or 0)  # type: ignore[arg-type]
+        self._newest = newest if self._newest is None else max(self._newest, newest)
+        made += self._advance(self._newest - self._lateness)
+        return _joined(made)
+
+    def finish(self) -> pl.DataFrame:
+        """Let through what correlations hold back; call at the end of the input.
+
+        More events may be fed afterwards: those that are older count as late.
+        """
+        return _joined(self._advance(None))
+
+    def _advance(self, until: int | None) -> list[pl.DataFrame]:
+        """Work off correlations up to a time (ns since the epoch), all if None; those that feed others come first."""
+        alarms: list[tuple[Correlation, Alarm]] = []
+        for window in self._windows:
+            started = perf_counter()
+            raised = window.advance(until)
+            status = self._status[window.correlation.id]
+            status.seconds += perf_counter() - started
+            status.evaluated = window.taken
+            status.matches += len(raised)
+            for follower in self._feeds.get(window.correlation.id, ()):
+                follower.push(window.correlation.id, [_alarm_hit(follower.correlation, window, one) for one in raised])
+            if window.correlation.meta.alerts:
+                alarms += [(window.correlation, one) for one in raised]
+        return [_correlation_alerts(alarms)] if alarms else []
+
+    def _saw(self, rule_id: str, dataset: str) -> None:
+        status = self._status[rule_id]
+        status.datasets_seen = tuple(sorted({*status.datasets_seen, dataset}))
+        for window in self._feeds.get(rule_id, ()):
+            self._saw(window.correlation.id, dataset)
+
+    def status(self) -> list[RuleStatus]:
+        """What became of every rule and correlation, in the order of the rule set."""
+        extra: dict[str, float] = {}
+        for active in self._active.values():
+            share = active.plan.shared_seconds / max(1, len(active.rules))
+            for rule, own in zip(active.rules, active.plan.seconds, strict=True):
+                extra[rule.id] = extra.get(rule.id, 0.0) + own + share
+        return [_with(status, status.seconds + extra.get(status.id, 0.0)) for status in self._status.values()]
+
+    def counters(self) -> dict[str, int]:
+        """Bounds that were reached: late hits, groups and entries evicted, tables emptied."""
+        total: dict[str, int] = {"tables_emptied": sum(active.plan.resets for active in self._active.values())}
+        for window in self._windows:
+            for name, count in window.counters.items():
+                total[name] = total.get(name, 0) + count
+        return total
+
+    def state(self) -> bytes:
+        """All that a later detector needs to go on as if there had been no break; JSON."""
+        return orjson.dumps(
+            {
+                "version": _STATE_VERSION,
+                "newest": self._newest,
+                "windows": {window.correlation.id: window.state() for window in self._windows},
+                "status": {
+                    one.id: [one.datasets_seen, one.evaluated, one.matches, one.seconds] for one in self.status()
+                },
+            }
+        )
+
+    def _restore(self, state: bytes) -> None:
+        try:
+            data = orjson.loads(state)
+            if data["version"] != _STATE_VERSION:
+                raise ValueError(f"version {data['version']}")
+            self._newest = data["newest"]
+            for window in self._windows:
+                if window.correlation.id in data["windows"]:
+                    window.restore(data["windows"][window.correlation.id])
+            for key, (seen, evaluated, matches, seconds) in data["status"].items():
+                status = self._status.get(key)
+                if status is not None:
+                    status.datasets_seen = tuple(seen)
+                    status.evaluated, status.matches, status.seconds = evaluated, matches, seconds
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"not the state of a detector: {error}") from error
+
+
+def _with(status: RuleStatus, seconds: float) -> RuleStatus:
+    copy = RuleStatus(**{name: getattr(status, name) for name in RuleStatus.__slots__})
+    copy.seconds = seconds
+    return copy
+
+
+def _status(one: Rule | Correlation, ruleset: RuleSet) -> RuleStatus:
+    rules = _feeding(one, ruleset)
+    routes = [rule.route for rule in rules]
+    names = {name for route in routes for name in (*route.names, *(f"{prefix}*" for prefix in route.prefixes))}
+    error = one.error or next((f"its rule {rule.meta.title!r}: {rule.error}" for rule in rules if rule.error), None)
+    return RuleStatus(
+        id=one.id,
+        title=one.meta.title,
+        path=one.meta.path,
+        level=one.meta.level,
+        correlation=isinstance(one, Correlation),
+        compiled=error is None,
+        error=error,
+        datasets=tuple(sorted(names)),
+        errors=int(error is not None),
+        unknown_fields=tuple(name for name in one.fields if name not in FIELDS) if isinstance(one, Rule) else (),
+    )
+
+
+def _feeding(one: Rule | Correlation, ruleset: RuleSet) -> list[Rule]:
+    """The plain rules below."""
+    if isinstance(one, Rule):
+        return [one]
+    below = [ruleset.find(rule) for rule in one.rules]
+    return [rule for other in below if other is not None for rule in _feeding(other, ruleset)]
+
+
+def alert_id(rule_id: str, *parts: str) -> str:
+    """Computed identity of an alert: the same events give the same alert again."""
+    digest = blake2b(digest_size=12)
+    for part in (rule_id, *parts):
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return f"alert-{digest.hexdigest()}"
+
+
+def _counts(events: pl.DataFrame) -> pl.Expr:
+    """How many messages each event stands for; a count that makes no sense is one."""
+    if "event.count" not in events.columns:
+        return pl.lit(1, pl.Int64)
+    return pl.when(pl.col("event.count") >= 1).then(pl.col("event.count")).otherwise(1).cast(pl.Int64)
+
+
+def _text(events: pl.DataFrame, name: str) -> pl.Expr:
+    """``name=value`` of each row, null where there is no value."""
+    dtype = events.schema[name]
+    column = pl.col(name)
+    if isinstance(dtype, pl.List):
+        inner = pl.element()
+        one = inner.dt.to_string("iso") if isinstance(dtype.inner, pl.Datetime) else inner.cast(pl.String)
+        text = column.list.head(CUT).list.eval(one.drop_nulls()).list.join(", ")
+        text = pl.when(text != "").then(text)
+    elif isinstance(dtype, pl.Datetime):
+        text = column.dt.to_string("iso")
+    else:
+        text = column.cast(pl.String)
+    return pl.concat_str(pl.lit(f"{name}="), text.str.slice(0, CUT))
+
+
+def _constant(meta: Meta) -> dict[str, Any]:
+    return {
+        "event.dataset": "jianmen.alert",
+        "event.kind": "alert",
+        "event.module": "correlate",
+        "event.severity": SEVERITY[meta.level],
+        "rule.id": meta.id,
+        "rule.name": meta.title,
+        "rule.description": meta.description,
+        "rule.author": list(meta.author) or None,
+        "rule.license": meta.license,
+        "rule.reference": list(meta.references) or None,
+        "rule.level": meta.level,
+        "threat.technique.id": list(meta.techniques) or None,
+        "threat.tactic.name": list(meta.tactics) or None,
+        "alert.false_positives": list(meta.false_positives) or None,
+    }
+
+
+def _literal(name: str, value: Any) -> pl.Expr:
+    dtype = FIELDS[name].dtype
+    if isinstance(value, list):
+        return pl.lit(pl.Series([value], dtype=dtype)).first().alias(name)
+    return pl.lit(value, dtype).alias(name)
+
+
+def _alerts(rule: Rule, hit: pl.DataFrame) -> pl.DataFrame:
+    """One alert for each event that a plain rule matched."""
+    ids = [alert_id(rule.id, one) for one in hit["event.id"].to_list()]
+    shown = [_text(hit, name) for name in rule.fields if name in hit.columns]
+    columns: list[pl.Expr] = [
+        pl.col("@timestamp"),
+        pl.lit(pl.Series(ids, dtype=pl.String)).alias("event.id"),
+        *(pl.col(name) for name in (*_COPIED, "event.start", "event.end") if name in hit.columns),
+        *(_literal(name, value) for name, value in _constant(rule.meta).items()),
+        pl.concat_list(pl.col("event.id")).alias("alert.event_ids"),
+        pl.concat_list(pl.col("event.dataset")).alias("alert.event_dataset"),
+        _counts(hit).alias("alert.event_count"),
+    ]
+    if shown:
+        columns.append(pl.concat_list(shown).list.drop_nulls().alias("alert.fields"))
+    return hit.select(columns)
+
+
+def _texts(events: pl.DataFrame, name: str) -> list[Any]:
+    """Plain values of a column; times as text, lists as they are."""
+    if name not in events.columns:
+        return [None] * events.height
+    series = events[name]
+    if isinstance(series.dtype, pl.Datetime):
+        series = series.dt.to_string("iso")
+    return series.to_list()
+
+
+def _hits(correlation: Correlation, rule_id: str, hit: pl.DataFrame) -> list[Hit]:
+    """What a correlation needs of the events that one of its rules matched."""
+    groups = [_texts(hit, correlation.field_of(name, rule_id)) for name in correlation.group_by]
+    values = [_texts(hit, correlation.field_of(name, rule_id)) for name in correlation.value_fields]
+    columns = (
+        hit["@timestamp"].dt.epoch("ns").to_list(),
+        hit["event.id"].to_list(),
+        hit.select(_counts(hit).alias("n"))["n"].to_list() if "event.count" in hit.columns else [1] * hit.height,
+        zip(*groups, strict=True) if groups else [()] * hit.height,
+        zip(*values, strict=True) if values else [()] * hit.height,
+        _texts(hit, "source.ip"),
+        _texts(hit, "destination.ip"),
+        hit["event.dataset"].to_list(),
+        _texts(hit, "network.protocol"),
+    )
+    role = correlation.rules.index(rule_id)
+    return [Hit.of(role, *row) for row in zip(*columns, strict=True)]
+
+
+def _alarm_hit(correlation: Correlation, window: Window, alarm: Alarm) -> Hit:
+    """An alert of one correlation as it feeds another: its fields are its group."""
+    below = window.correlation
+    have = dict(zip(below.group_by, alarm.group, strict=True))
+    group = tuple(have.get(correlation.field_of(name, below.id)) for name in correlation.group_by)
+    values = tuple(have.get(correlation.field_of(name, below.id)) for name in correlation.value_fields)
+    return alarm.as_hit(correlation.rules.index(below.id), group, values)
+
+
+def _correlation_alerts(alarms: Sequence[tuple[Correlation, Alarm]]) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for correlation, alarm in alarms:
+        group = [f"{name}={_shown(value)}" for name, value in zip(correlation.group_by, alarm.group, strict=True)]
+        sources, targets = alarm.sources, alarm.destinations
+        rows.append(
+            {
+                **_constant(correlation.meta),
+                "@timestamp": alarm.time,
+                "event.id": alert_id(correlation.id, alarm.event_ids[-1], *group),
+                "event.start": alarm.start,
+                "event.end": alarm.time,
+                "rule.correlation_type": correlation.type,
+                "source.ip": sources[0] if len(sources) == 1 else None,
+                "destination.ip": targets[0] if len(targets) == 1 else None,
+                "network.protocol": alarm.protocols[0] if len(alarm.protocols) == 1 else None,
+                "alert.event_ids": list(alarm.event_ids[-LISTED:]),
+                "alert.event_dataset": list(alarm.datasets),
+                "alert.event_count": alarm.count,
+                "alert.group": group or None,
+                "alert.source_ips": list(sources) or None,
+                "alert.destination_ips": list(targets) or None,
+            }
+        )
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    schema = schema_of(names)
+    times = ("@timestamp", "event.start", "event.end")
+    frame = pl.DataFrame(rows, schema={name: pl.Int64() if name in times else dtype for name, dtype in schema.items()})
+    return frame.with_columns(pl.from_epoch(pl.col(name), "ns").dt.replace_time_zone("UTC") for name in times)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(str(one) for one in value)[:CUT]
+    return str(value)[:CUT]
+
+
+def _joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    if not parts:
+        return empty()
+    return conform(pl.concat(parts, how="diagonal").sort("@timestamp", "event.id"))
+
+
+__all__ = ["CUT", "LISTED", "Detector", "RuleStatus", "alert_id"]
