@@ -72,7 +72,7 @@ def _conditions(route: Route, regime: ReportingRegime, incident: Incident, site:
         if kind is None:
             names = [regime.operator_kinds[k] for k in route.operator_kinds]
             conditions.append(
-                ("若为" + "、".join(n.zh for n in names), "if the unit is an " + " or ".join(n.en for n in names))
+                ("若为" + "、".join(n.zh for n in names), "if the unit is " + " or ".join(n.en for n in names))
             )
         elif kind not in route.operator_kinds:
             return None

@@ -114,7 +114,7 @@ class Content:
             if folded.get(pair, 0) > 0 and row.time <= until[pair]:
                 folded[pair] -= 1
                 continue
-            if dropped > 0 and pair not in folded and self._last is not None and row.time <= self._last:
+            if dropped > 0 and self._last is not None and row.time <= self._last:
                 dropped -= 1
                 continue
             new.append(row)
