@@ -6,6 +6,8 @@ come in as arguments).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -83,7 +85,7 @@ CRC_TABLE = _crc_table()
 
 
 @njit(nogil=True, cache=True, boundscheck=True)
-def crc_is_good(data: U8, start: int, length: int, table: I64) -> bool:
+def crc_is_good(data: U8, start: Any, length: Any, table: I64) -> bool:
     """Whether the two octets after ``length`` octets are their CRC-16/DNP (9.2.4.3)."""
     value = np.int64(0)
     for at in range(start, start + length):
@@ -175,7 +177,7 @@ def link_frames(data: U8, offset: I64, length: I64, table: I64, user: U8, out: I
 
 
 @njit(nogil=True, cache=True, boundscheck=True)
-def _unsigned(data: U8, at: int, octets: int) -> int:
+def _unsigned(data: U8, at: Any, octets: Any) -> Any:
     value = np.int64(0)
     for k in range(octets):
         value |= np.int64(data[at + k]) << (8 * k)
@@ -183,7 +185,7 @@ def _unsigned(data: U8, at: int, octets: int) -> int:
 
 
 @njit(nogil=True, cache=True, boundscheck=True)
-def _signed(data: U8, at: int, octets: int) -> int:
+def _signed(data: U8, at: Any, octets: Any) -> Any:
     value = _unsigned(data, at, octets)
     if value >= np.int64(1) << (8 * octets - 1):
         value -= np.int64(1) << (8 * octets)
@@ -191,7 +193,7 @@ def _signed(data: U8, at: int, octets: int) -> int:
 
 
 @njit(nogil=True, cache=True, boundscheck=True)
-def _float(data: U8, at: int, octets: int, scratch: U8, narrow: F32, wide: F64) -> float:
+def _float(data: U8, at: Any, octets: Any, scratch: U8, narrow: F32, wide: F64) -> float:
     for k in range(octets):
         scratch[k] = data[at + k]
     if octets == 4:

@@ -38,7 +38,7 @@ ANOMALIES = {
     "transport_incomplete": "A new fragment began before the last segment of the one before (8.2.1)",
     "transport_orphan": "A segment without FIR came where none was open (8.2.1)",
     "transport_sequence": "A segment is missing (8.2.1)",
-    "transport_too_long": "A fragment is longer than 65,536 octets; the standard leaves the size to the device (4.2.2.1)",
+    "transport_too_long": "A fragment is longer than 65,536 octets; the size is the device's choice (4.2.2.1)",
     "transport_evicted": "An unfinished fragment was given up because too many were open",
 }
 """In the order of the kernel's ``E_*`` numbers."""
