@@ -82,11 +82,11 @@ def ingest(
     """See ``register``."""
     from cli import pipeline
     from cli.config import load
-    from cli.progress import cold_start_notice, reading
+    from cli.progress import prepare_kernels, reading
 
     settings = load(config, store)
     inputs = pipeline.find_inputs(paths)
-    cold_start_notice()
+    prepare_kernels()
     with pipeline.open_store(settings.store, create=True) as kept, reading(quiet=json) as watcher:
         accounts = pipeline.ingest(inputs, kept, watcher=watcher, collapse=not no_collapse, stdin=sys.stdin.buffer)
     if json:
@@ -155,7 +155,7 @@ def analyze(
     """See ``register``."""
     from cli import pipeline
     from cli.config import load
-    from cli.progress import cold_start_notice, reading
+    from cli.progress import prepare_kernels, reading
     from cli.report_commands import languages, write_reports
     from cli.rule_commands import keep_status, ruleset_of
 
@@ -164,7 +164,7 @@ def analyze(
     settings = load(config, store or out / "store")
     inputs = pipeline.find_inputs(paths)
     ruleset = ruleset_of(settings, rules, keep_going=False)
-    cold_start_notice()
+    prepare_kernels()
     now = datetime.now(UTC)
     with pipeline.open_store(settings.store, create=True) as kept:
         with reading(quiet=json) as watcher:

@@ -47,12 +47,13 @@ def doctor(
 ) -> None:
     """See ``register``."""
     from cli.config import load, state_home
-    from sensor.kernel_cache import is_warm
+    from sensor.kernel_cache import is_warm, prepare
     from sensor.kernel_cache import warm as compile_now
 
     settings = load(config, store)
     if warm:
-        compile_now()
+        compile_now(state_home())
+    compiled = is_warm(prepare(state_home()))
     findings = [
         Finding("python", "ok" if sys.version_info >= (3, 11) else "bad", platform.python_version()),
         *(
@@ -65,8 +66,8 @@ def doctor(
         Finding(
             "packet kernels",
             "ok",
-            tr("compiled", "已编译") if is_warm() else tr("not yet compiled", "尚未编译"),
-            "" if is_warm() else "jianmen doctor --warm",
+            tr("compiled", "已编译") if compiled else tr("not yet compiled", "尚未编译"),
+            "" if compiled else "jianmen doctor --warm",
         ),
         _folder("store", settings.store),
         _folder("state", state_home()),

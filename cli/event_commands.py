@@ -262,12 +262,12 @@ def export(
     elif kind == "ndjson":
         events.write_ndjson(file)
     else:
-        from report.escape import formula
+        from report.escape import cell
 
         lists = [name for name, dtype in events.schema.items() if isinstance(dtype, pl.List)]
         flat = events.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join(";"))
         text = [name for name, dtype in flat.schema.items() if dtype == pl.String]
-        flat.with_columns(pl.col(text).map_elements(formula, return_dtype=pl.String)).write_csv(file)
+        flat.with_columns(pl.col(text).map_elements(cell, return_dtype=pl.String)).write_csv(file)
     say(tr(f"{events.height:,} events in {file}", f"已导出 {events.height:,} 条至 {file}"))
 
 

@@ -213,10 +213,11 @@ def clock(
         return
 
     def make(i: Incident, settings: Settings, now: datetime) -> Incident:
+        from correlate.clocks import with_done
+
         if done not in {c.id for c in i.clocks}:
             raise UserError(f"no clock {done!r}", hint="known: " + ", ".join(c.id for c in i.clocks))
-        clocks = tuple(c.model_copy(update={"done": now}) if c.id == done else c for c in i.clocks)
-        return i.changed(actor=settings.actor, change=f"clock {done} met", time=now, clocks=clocks)
+        return with_done(i, done, settings.actor, now, settings.site)
 
     _change(incident_id, store, config, make, json=json)
 
@@ -405,12 +406,10 @@ def merge(
         one, other = fetch(kept, incident_id), fetch(kept, into)
         if one.id == other.id:
             raise UserError("an incident cannot be merged into itself", where=one.id)
-        kept.put_incident(merged(other, one, actor=settings.actor, time=now, site=settings.site))
-        kept.put_incident(
-            one.changed(
-                actor=settings.actor, change=f"merged into {other.id}", time=now, status="merged", merged_into=other.id
-            )
-        )
+        if "merged" in (one.status, other.status):
+            raise UserError("one of them was merged already", where=f"{one.id}, {other.id}")
+        for version in merged(other, one, actor=settings.actor, time=now, site=settings.site):
+            kept.put_incident(version)
     say(f"{one.id} → {other.id}")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.pipeline import Watcher
-from cli.text import clean, tr
+from cli.text import clean, say, tr
 
 if TYPE_CHECKING:
     from sensor.base import Account
@@ -34,7 +34,7 @@ def reading(*, quiet: bool = False) -> Iterator[Watcher]:
         console=console(stderr=True),
         transient=True,
     ) as bars:
-        current: list[int] = []
+        current: list[Any] = []
 
         def begin(name: str, size: int | None) -> None:
             for task in current:
@@ -44,22 +44,23 @@ def reading(*, quiet: bool = False) -> Iterator[Watcher]:
         def step(account: Account) -> None:
             unit = tr("frames", "帧") if account.kind in ("pcap", "pcapng") else tr("lines", "行")
             for task in current:
-                bars.update(task, completed=account.bytes, units=f"{account.total:,} {unit}")  # type: ignore[arg-type]
+                bars.update(task, completed=account.bytes, units=f"{account.total:,} {unit}")
 
         yield Watcher(begin=begin, step=step)
 
 
-def cold_start_notice() -> None:
-    """Say that the first run compiles kernels, where it does; nothing when they are cached."""
-    if not sys.stderr.isatty():
-        return
-    from sensor.kernel_cache import is_warm
+def prepare_kernels() -> None:
+    """Point numba at its cache in our state folder; say that kernels are compiled where they are not yet.
 
-    if not is_warm():
-        print(
+    Only for commands that read captures: it imports numba.
+    """
+    from cli.config import state_home
+    from sensor.kernel_cache import is_warm, prepare
+
+    if not is_warm(prepare(state_home())):
+        say(
             tr(
-                "first run on this machine: compiling packet kernels, once, about 30 seconds ...",
-                "本机首次运行：正在编译报文处理内核（仅此一次，约 30 秒）……",
-            ),
-            file=sys.stderr,
+                "first run on this machine: compiling the packet kernels, once, for half a minute or so ...",
+                "本机首次运行：正在编译报文处理内核，仅此一次，约需半分钟……",
+            )
         )

@@ -15,6 +15,7 @@ from event.errors import ConfigError, ReportError, UserError
 if TYPE_CHECKING:
     from event.incident import Incident
     from event.site import Site
+    from report.document import Language
 
 app = typer.Typer(help=tr("Reports.", "报告。"), no_args_is_help=True, rich_markup_mode=None)
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help=tr("Folder for the files.", "输出目录。"))]
@@ -27,13 +28,13 @@ _NAMES = {
 }
 
 
-def languages(text: str | None) -> list[str]:
+def languages(text: str | None) -> list[Language]:
     """``zh``, ``en`` or both, Chinese first.
 
     Raises:
         ConfigError: It is none of them.
     """
-    known = {"zh": ["zh"], "en": ["en"], "both": ["zh", "en"]}
+    known: dict[str, list[Language]] = {"zh": ["zh"], "en": ["en"], "both": ["zh", "en"]}
     if (text or "both") not in known:
         raise ConfigError(f"unknown language {text!r}", where="--report-lang", hint="known: zh, en, both")
     return known[text or "both"]
@@ -55,7 +56,7 @@ def write(document: Any, folder: Path, stem: str, formats: tuple[str, ...] = tup
 
 
 def write_reports(
-    folder: Path, incidents: list[Incident], evidence: Any, site: Site, langs: list[str], now: datetime
+    folder: Path, incidents: list[Incident], evidence: Any, site: Site, langs: list[Language], now: datetime
 ) -> list[Path]:
     """The risk report over everything, and a first report for each incident that is not closed or merged."""
     from report import build

@@ -32,6 +32,7 @@ def ruleset_of(settings: Settings, extra: list[Path] | None, *, keep_going: bool
     Raises:
         RuleError: A path does not exist, or a rule is invalid and ``keep_going`` is False.
     """
+    from cli.config import state_home
     from correlate.rules import load_rules, rules_dir
 
     base = settings.site_path.parent if settings.site_path else Path()
@@ -39,7 +40,7 @@ def ruleset_of(settings: Settings, extra: list[Path] | None, *, keep_going: bool
     for path in paths:
         if not path.exists():
             raise RuleError("no such rule file or folder", where=str(path))
-    return load_rules(paths, keep_going=keep_going)
+    return load_rules(paths, keep_going=keep_going, cache_dir=state_home() / "rules")
 
 
 def keep_status(store: Store, engine: Detector) -> None:
@@ -52,7 +53,7 @@ def status_row(status: Any) -> dict[str, Any]:
     """A RuleStatus as plain JSON."""
     from dataclasses import asdict
 
-    return {k: (str(v) if isinstance(v, Path) else v) for k, v in asdict(status).items()}
+    return {**asdict(status), "state": status.state}
 
 
 @app.command("list", help=tr("Every rule with its level and techniques.", "列出全部规则。"))
@@ -61,7 +62,7 @@ def list_rules(rules: options.Rules = None, config: options.Config = None, json:
     from cli.config import load
 
     loaded = ruleset_of(load(config, None), rules, keep_going=True)
-    rows = [_rule_row(r) for r in [*loaded.rules, *loaded.correlations]]
+    rows = [rule_row(r) for r in loaded.all()]
     if json:
         emit_json(rows)
         return
@@ -82,16 +83,21 @@ def list_rules(rules: options.Rules = None, config: options.Config = None, json:
     )
 
 
-def _rule_row(rule: Any) -> dict[str, Any]:
+def rule_row(rule: Any) -> dict[str, Any]:
+    """A rule or correlation in one flat line of JSON."""
+    source = getattr(rule, "logsource", None)
     return {
         "id": rule.id,
-        "title": rule.title,
-        "title_zh": rule.title_zh,
-        "level": rule.level,
-        "type": rule.type,
-        "logsource": rule.logsource,
-        "techniques": list(rule.techniques),
-        "path": str(rule.path),
+        "title": rule.meta.title,
+        "title_zh": rule.meta.title_zh,
+        "level": rule.meta.level,
+        "status": rule.meta.status,
+        "type": "rule" if source else rule.type,
+        "logsource": "/".join(part for part in source if part) if source else None,
+        "alerts": rule.meta.alerts,
+        "techniques": list(rule.meta.techniques),
+        "path": rule.meta.path,
+        "error": rule.error,
     }
 
 
@@ -107,8 +113,10 @@ def show(
     from cli.config import load
 
     loaded = ruleset_of(load(config, None), rules, keep_going=True)
-    every = [*loaded.rules, *loaded.correlations]
-    found = [r for r in every if r.id.startswith(rule_id)] or [r for r in every if rule_id.lower() in r.title.lower()]
+    every = [r.meta for r in loaded.all()]
+    found = [m for m in every if m.id.startswith(rule_id)] or [
+        m for m in every if rule_id.lower() in f"{m.title} {m.title_zh or ''}".lower()
+    ]
     if not found:
         raise UserError(f"no rule {rule_id!r}", hint="jianmen rules list")
     if len(found) > 1:

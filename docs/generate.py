@@ -87,10 +87,11 @@ def cli_page() -> str:
 
 
 def rules_page() -> str:
+    from cli.rule_commands import rule_row
     from correlate.rules import load_rules
 
     loaded = load_rules()
-    rows = [*loaded.rules, *loaded.correlations]
+    rows = [rule_row(rule) for rule in loaded.all()]
     lines = [
         "# Rules",
         "",
@@ -102,12 +103,13 @@ def rules_page() -> str:
         "| level | rule | 规则 | log source | ATT&CK for ICS | file |",
         "|---|---|---|---|---|---|",
     ]
-    for rule in sorted(rows, key=lambda r: str(r.path)):
-        path = Path(rule.path)
+    for row in sorted(rows, key=lambda r: (r["path"], r["title"])):
+        path = Path(row["path"]).resolve()
         shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        source = row["logsource"] or row["type"]
         lines.append(
-            f"| {rule.level} | {cell(rule.title)} | {cell(rule.title_zh)} | {cell(rule.logsource)} | "
-            f"{' '.join(rule.techniques)} | `{shown}` |"
+            f"| {row['level']} | {cell(row['title'])} | {cell(row['title_zh'])} | {cell(source)} | "
+            f"{' '.join(row['techniques'])} | `{shown}` |"
         )
     return "\n".join(lines) + "\n"
 
