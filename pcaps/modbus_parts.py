@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from plant import pause
+from plant import STRETCH, pause
 
 
 def server(name: str, holding: Sequence[int], coils: Sequence[bool], port: int = 502) -> None:
@@ -52,18 +55,51 @@ def server(name: str, holding: Sequence[int], coils: Sequence[bool], port: int =
     )
 
 
-def poll(targets: Sequence[tuple[str, float]], writes: Sequence[tuple[float, str, int, int]] = ()) -> None:
+def gateway(units: int, lost: Sequence[int], lose_at: float) -> None:
+    """A gateway to serial devices; from story second ``lose_at`` on, the ``lost`` ones do not answer it any more."""
+    from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
+    from pymodbus.pdu import ExceptionResponse, ModbusPDU
+    from pymodbus.server import StartAsyncTcpServer
+
+    began = time.monotonic()
+
+    def trace_pdu(sending: bool, pdu: ModbusPDU) -> ModbusPDU:
+        if not sending or pdu.dev_id not in lost or (time.monotonic() - began) * STRETCH < lose_at:
+            return pdu
+        answer = ExceptionResponse(pdu.function_code, 11)  # gateway target device failed to respond
+        answer.dev_id, answer.transaction_id = pdu.dev_id, pdu.transaction_id
+        return answer
+
+    devices = {
+        unit: ModbusDeviceContext(
+            co=ModbusSequentialDataBlock(1, [False] * 16),
+            hr=ModbusSequentialDataBlock(1, [100 * unit + i for i in range(32)]),
+            ir=ModbusSequentialDataBlock(1, [200 * unit + i for i in range(32)]),
+        )
+        for unit in range(1, units + 1)
+    }
+    context = ModbusServerContext(devices=devices, single=False)
+    asyncio.run(StartAsyncTcpServer(context, address=("0.0.0.0", 502), trace_pdu=trace_pdu))
+
+
+def poll(
+    targets: Sequence[tuple[str, float]],
+    writes: Sequence[tuple[float, str, int, int]] = (),
+    units: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> None:
     """An HMI: reads coils, inputs and registers of each target every so many seconds; writes at given times.
 
     Args:
         targets: Address and period in story seconds.
         writes: Story second, address, register, value: what the operator sets; register -n is coil n - 1.
+        units: Units behind an address, where it is not unit 1 alone.
     """
-    asyncio.run(_poll(targets, list(writes)))
+    asyncio.run(_poll(targets, list(writes), units))
 
 
-async def _poll(targets: Sequence[tuple[str, float]], writes: list[tuple[float, str, int, int]]) -> None:
-    from plant import STRETCH
+async def _poll(
+    targets: Sequence[tuple[str, float]], writes: list[tuple[float, str, int, int]], units: Mapping[str, Sequence[int]]
+) -> None:
     from pymodbus.client import AsyncModbusTcpClient
     from pymodbus.exceptions import ModbusException
 
@@ -77,9 +113,10 @@ async def _poll(targets: Sequence[tuple[str, float]], writes: list[tuple[float, 
         due = loop.time()
         while True:
             try:
-                await client.read_holding_registers(0, count=10, device_id=1)
-                await client.read_input_registers(0, count=8, device_id=1)
-                await client.read_coils(0, count=8, device_id=1)
+                for unit in units.get(address, (1,)):
+                    await client.read_holding_registers(0, count=10, device_id=unit)
+                    await client.read_input_registers(0, count=8, device_id=unit)
+                    await client.read_coils(0, count=8, device_id=unit)
                 if mine and (loop.time() - began) * STRETCH >= mine[0][0]:
                     _, _, register, value = mine.pop(0)
                     if register < 0:
@@ -120,10 +157,8 @@ class Raw:
 def port_scan(address: str, ports: Sequence[int], gap: float = 0.2) -> None:
     """Connect to each port once."""
     for port in ports:
-        try:
+        with contextlib.suppress(OSError):
             socket.create_connection((address, port), 0.15).close()
-        except OSError:
-            pass
         pause(gap)
 
 

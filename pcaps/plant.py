@@ -116,6 +116,8 @@ class Host:
     ip: str
     mac: str
     namespace: str
+    port: str = ""
+    """Its port on the bridge."""
 
 
 @dataclass
@@ -142,9 +144,9 @@ class Plant:
         _ip("-n", switch, "link", "set", "br0", "up")
         self._wire(self._namespace("tap"), "02:20:00:00:00:fe")
 
-    def _wire(self, namespace: str, mac: str, interface: str = "eth0") -> None:
+    def _wire(self, namespace: str, mac: str, interface: str = "eth0") -> str:
         switch = f"{self.prefix}switch"
-        port = f"p{len(self.namespaces)}{interface[-1]}"
+        port = f"p{len(self.namespaces)}"
         self._in(namespace, _quieten, "lo")
         _ip("link", "add", port, "netns", switch, "type", "veth", "peer", "name", interface, "netns", namespace)
         _ip("-n", namespace, "link", "set", interface, "address", mac)
@@ -153,16 +155,17 @@ class Plant:
         _ip("-n", namespace, "link", "set", interface, "up")
         _ip("-n", namespace, "link", "set", "lo", "up")
         _ip("-n", switch, "link", "set", port, "master", "br0", "up")
+        return port
 
     def host(self, name: str, ip: str, *, gateway: str | None = None) -> Host:
         """Put a machine on the bridge; its MAC is made of its address."""
         mac = "02:20:" + ":".join(f"{int(part):02x}" for part in ip.split("."))
         namespace = self._namespace(name)
-        self._wire(namespace, mac)
+        port = self._wire(namespace, mac)
         _ip("-n", namespace, "addr", "add", f"{ip}/24", "dev", "eth0")
         if gateway:
             _ip("-n", namespace, "route", "add", "default", "via", gateway)
-        made = self.hosts[name] = Host(name, ip, mac, namespace)
+        made = self.hosts[name] = Host(name, ip, mac, namespace, port)
         return made
 
     def router(self, name: str, inside: str, outside: str, remote: str, remote_ip: str) -> Host:
@@ -180,6 +183,10 @@ class Plant:
         self._in(router.namespace, _forward)
         self.hosts[remote] = Host(remote, remote_ip, "", far)
         return router
+
+    def cable(self, host: str, *, plugged: bool) -> None:
+        """Pull a host's cable out of the bridge, or put it in again."""
+        _ip("-n", f"{self.prefix}switch", "link", "set", self.hosts[host].port, "up" if plugged else "down")
 
     def _in(self, namespace: str, run: Callable[..., None], *args: Any) -> None:
         process = _FORK.Process(target=_child, args=(namespace, False, run, args))
