@@ -104,7 +104,7 @@ def risks(case: Case) -> list[AssetRisk]:
     levels: dict[str, list[tuple[int, str, frozenset[str]]]] = {}
     for row in case.alert_rows.values():
         level = str(row["rule.level"])
-        capability = 5 - LEVELS.index(level) if level in LEVELS else 1  # type: ignore[arg-type]
+        capability = 5 - LEVELS.index(level) if level in LEVELS else 1
         techniques = frozenset(_bare(t) for t in row["threat.technique.id"] or ())
         if row["destination.ip"]:
             entry = (capability, str(row["event.id"]), techniques)

@@ -64,7 +64,8 @@ def fit(text: str, size: float, room: float) -> str:
 
 def wrap(text: str, size: float, room: float, lines: int) -> list[str]:
     """Text over at most ``lines`` lines of ``room`` units, broken at spaces where there are any nearby."""
-    rest, out = line(text), []
+    rest = line(text)
+    out: list[str] = []
     while rest and len(out) < lines:
         if text_width(rest, size) <= room:
             out.append(rest)
@@ -91,7 +92,7 @@ def ticks(top: float, count: int = 5) -> list[int]:
     magnitude = 10 ** int(log10(raw)) if raw >= 1 else 1
     step = next((m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= raw), 10 * magnitude)
     step = max(1, int(step))
-    return list(range(0, int(ceil(top / step)) * step + 1, step))
+    return list(range(0, ceil(top / step) * step + 1, step))
 
 
 class _Svg:
@@ -123,7 +124,16 @@ class _Svg:
         )
 
     def rect(
-        self, x: float, y: float, w: float, h: float, fill: str, *, stroke: str = "none", width: float = 1, tip: str = ""
+        self,
+        x: float,
+        y: float,
+        w: float,
+        h: float,
+        fill: str,
+        *,
+        stroke: str = "none",
+        width: float = 1,
+        tip: str = "",
     ) -> None:
         inner = f"<title>{html(line(tip))}</title>" if tip else ""
         self.parts.append(
@@ -131,10 +141,13 @@ class _Svg:
             f' stroke="{stroke}" stroke-width="{width:g}">{inner}</rect>'
         )
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, colour: str = _GRID, width: float = 1, dash: str = "") -> None:
+    def line(
+        self, x1: float, y1: float, x2: float, y2: float, colour: str = _GRID, width: float = 1, dash: str = ""
+    ) -> None:
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         self.parts.append(
-            f'<line x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}" stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
+            f'<line x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}" stroke="{colour}"'
+            f' stroke-width="{width:g}"{dashed}/>'
         )
 
     def hatch(self, x: float, y: float, w: float, h: float, pattern: str) -> None:
@@ -144,13 +157,13 @@ class _Svg:
         if pattern == "across":
             at = y + 4
             while at < y + h - 0.5:
-                self.line(x, at, x + w, at, "#ffffff", 0.7)
-                at += 5
+                self.line(x, at, x + w, at, "#ffffff", 0.5)
+                at += 6
         elif pattern == "up":
             at = x + 4
             while at < x + w - 0.5:
-                self.line(at, y, at, y + h, "#ffffff", 0.7)
-                at += 5
+                self.line(at, y, at, y + h, "#ffffff", 0.5)
+                at += 7
 
     def done(self) -> str:
         return (
@@ -212,7 +225,16 @@ def time_chart(chart: TimeChart) -> str:
                 continue
             h = value * scale
             y -= h
-            svg.rect(x, y, wide, h, LEVEL_COLOURS[series.level], stroke="#ffffff", width=0.6, tip=f"{series.label} {value} {chart.unit}")
+            svg.rect(
+                x,
+                y,
+                wide,
+                h,
+                LEVEL_COLOURS[series.level],
+                stroke="#ffffff",
+                width=0.6,
+                tip=f"{series.label} {value} {chart.unit}",
+            )
             svg.hatch(x, y, wide, h, _HATCH.get(series.level, ""))
     svg.line(left, base, WIDTH - right, base, _INK)
     labels = clock_labels(list(chart.starts), chart.bucket_seconds)
@@ -243,7 +265,7 @@ def _dated(label: str, times: list[datetime]) -> str:
 
 def risk_chart(chart: RiskChart) -> str:
     """Horizontal bars, the gravest on top, with the value at the end of each."""
-    left, right, top, bottom, pitch = 190, 46, 12, 78, 25
+    left, right, top, bottom, pitch = 190, 46, 12, 78, 30
     plot = pitch * max(1, len(chart.bars))
     height = top + plot + bottom
     svg = _Svg(height, chart.title, f"{chart.y_label}; {chart.x_label}")
@@ -256,13 +278,13 @@ def risk_chart(chart: RiskChart) -> str:
     for i, bar in enumerate(chart.bars):
         y = top + i * pitch
         if bar.detail:
-            svg.text(left - 8, y + 11, fit(bar.label, 11, left - 30), anchor="end")
-            svg.text(left - 8, y + 22, fit(bar.detail, 9.5, left - 30), size=9.5, anchor="end", colour=_SOFT)
+            svg.text(left - 8, y + 13, fit(bar.label, 11, left - 30), anchor="end")
+            svg.text(left - 8, y + 25, fit(bar.detail, 9.5, left - 30), size=9.5, anchor="end", colour=_SOFT)
         else:
-            svg.text(left - 8, y + 16, fit(bar.label, 11, left - 30), anchor="end")
-        svg.rect(left, y + 4, bar.value * scale, pitch - 9, BAND_COLOURS[bar.band])
-        svg.hatch(left, y + 4, bar.value * scale, pitch - 9, _HATCH.get(bar.band, ""))
-        svg.text(left + bar.value * scale + 6, y + 17, f"{bar.value:g} {chart.unit}")
+            svg.text(left - 8, y + 19, fit(bar.label, 11, left - 30), anchor="end")
+        svg.rect(left, y + 4, bar.value * scale, pitch - 11, BAND_COLOURS[bar.band])
+        svg.hatch(left, y + 4, bar.value * scale, pitch - 11, _HATCH.get(bar.band, ""))
+        svg.text(left + bar.value * scale + 6, y + 19, f"{bar.value:g} {chart.unit}")
     svg.line(left, top, left, top + plot, _INK)
     svg.text(left + room / 2, top + plot + 36, chart.x_label, anchor="middle")
     svg.text(14, top + plot / 2, chart.y_label, anchor="middle", turn=-90)
@@ -294,8 +316,8 @@ def matrix_chart(chart: MatrixChart) -> str:
     left = min(210.0, longest + 40)
     head = min(150.0, max((text_width(c, 10.5) for c in chart.columns), default=60) * 0.72 + 26)
     room = WIDTH - left - 70
-    cell_w = min(62.0, room / max(1, len(chart.columns)))
-    cell_h = 26.0
+    cell_w = min(96.0, room / max(1, len(chart.columns)))
+    cell_h = 28.0
     tall = cell_h * len(chart.rows)
     height = head + tall + 82
     svg = _Svg(height, chart.title, f"{chart.y_label} → {chart.x_label}; {chart.unit}")
@@ -314,10 +336,33 @@ def matrix_chart(chart: MatrixChart) -> str:
                 svg.text(x + cell_w / 2, y + 17, "·", anchor="middle", colour="#8c959f")
                 continue
             step = heat_step(value, top_value)
-            svg.rect(x, y, cell_w, cell_h, HEAT[step], stroke="#ffffff", tip=f"{name} → {chart.columns[j]}: {value:,} {chart.unit}")
-            svg.text(x + cell_w / 2, y + 17, short(value), size=10.5, anchor="middle", colour="#ffffff" if step >= 4 else _INK)
+            svg.rect(
+                x,
+                y,
+                cell_w,
+                cell_h,
+                HEAT[step],
+                stroke="#ffffff",
+                tip=f"{name} → {chart.columns[j]}: {value:,} {chart.unit}",
+            )
+            svg.text(
+                x + cell_w / 2,
+                y + 17,
+                short(value),
+                size=10.5,
+                anchor="middle",
+                colour="#ffffff" if step >= 4 else _INK,
+            )
     for i, j in chart.marked:
-        svg.rect(left + j * cell_w + 1.2, head + i * cell_h + 1.2, cell_w - 2.4, cell_h - 2.4, "none", stroke="#c8500f", width=2.4)
+        svg.rect(
+            left + j * cell_w + 1.2,
+            head + i * cell_h + 1.2,
+            cell_w - 2.4,
+            cell_h - 2.4,
+            "none",
+            stroke="#c8500f",
+            width=2.4,
+        )
     y = head + tall + 24
     x = left
     svg.text(x - 7, y + 11, chart.unit, anchor="end")
@@ -377,14 +422,12 @@ def timeline_chart(chart: TimelineChart, certainty_words: dict[Certainty, str]) 
         svg.text(x, top + tall + 16, label, size=10.5, anchor="middle", colour=_SOFT)
     svg.line(left, top + tall, WIDTH - right, top + tall, _INK)
     taken: dict[str, list[tuple[float, int]]] = {}
-    path: list[tuple[float, float]] = []
     for n, event in enumerate(chart.events, 1):
         x = at(event.time)
         lane_taken = taken.setdefault(event.lane, [])
         level = next((lv for lv in range(3) if all(abs(x - tx) > 19 or lv != tl for tx, tl in lane_taken)), 2)
         lane_taken.append((x, level))
         y = top + chart.lanes.index(event.lane) * lane_h + 12 + level * 18
-        path.append((x, y))
         _mark(svg, x, y, event.certainty)
         inside = "#ffffff" if event.certainty == "confirmed" else _INK
         svg.text(x, y + 3.6, str(n), size=10, anchor="middle", colour=inside, bold=True)

@@ -237,8 +237,16 @@ class TimelineChart(_Model):
     note: str = ""
 
 
+class SignOff(_Model):
+    """Places that people fill in by hand (签发人、盖章): always empty here."""
+
+    kind: Literal["sign_off"] = "sign_off"
+    labels: tuple[str, ...]
+    note: str = ""
+
+
 Block = Annotated[
-    Paragraph | Bullets | Facts | Table | Callout | TimeChart | RiskChart | MatrixChart | TimelineChart,
+    Paragraph | Bullets | Facts | Table | Callout | SignOff | TimeChart | RiskChart | MatrixChart | TimelineChart,
     Field(discriminator="kind"),
 ]
 
@@ -270,12 +278,6 @@ class EvidenceRef(_Model):
     sha256: str | None = None
 
 
-class Signature(_Model):
-    """A place that people fill in by hand: always empty here."""
-
-    label: str
-
-
 class Metadata(_Model):
     """The head of a report."""
 
@@ -303,7 +305,6 @@ class Metadata(_Model):
     rule_summary: str
     incidents: tuple[str, ...] = ()
     """Ids with versions: ``INC-...@2``."""
-    signatures: tuple[Signature, ...] = ()
     heading: tuple[Fact, ...] = ()
     """What the head of the first page shows, in order."""
 

@@ -1,4 +1,4 @@
-"""Every escaping rule, one function a format.
+r"""Every escaping rule, one function a format.
 
 Strings came off the wire or out of files of others. They are kept as they came and made harmless here, at the
 last step. What cannot be shown is made visible (``\\x1b``, ``⟨U+202E⟩``), never dropped: a reader should see that
@@ -12,7 +12,9 @@ import re
 import unicodedata
 
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_INVISIBLE = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u3164\ufeff\uffa0"
+_INVISIBLE = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u3164\ufeff\uffa0"
+)
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufff0-\ufffb\ufffe\uffff"
     + _BIDI

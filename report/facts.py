@@ -208,7 +208,7 @@ class Case:
                 RuleCount(
                     id=rule_id,
                     title=self.rule_title(rule_id, str(first["rule.name"]) if first["rule.name"] else None),
-                    level=level if level in LEVELS else "informational",  # type: ignore[arg-type]
+                    level=level if level in LEVELS else "informational",
                     alerts=len(rows),
                     events=sum(int(str(r["alert.event_count"])) for r in rows if r["alert.event_count"] is not None),
                     sources=len({r["source.ip"] for r in rows if r["source.ip"]}),
@@ -263,7 +263,7 @@ class Case:
         series: dict[Level, list[int]] = {level: [0] * count for level in self.level_counts()}
         for time, level in times:
             if level in series:
-                series[level][(int(time.timestamp()) - start) // size] += 1  # type: ignore[index]
+                series[level][(int(time.timestamp()) - start) // size] += 1
         return [datetime.fromtimestamp(start + i * size, UTC) for i in range(count)], size, series
 
     # -- assets and traffic -------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ class Case:
             one[0] += pair.flows
             one[1] += pair.packets
             one[2] += pair.bytes
-        return sorted(((n, *v) for n, v in sums.items()), key=lambda r: (-r[3], r[0]))  # type: ignore[misc, return-value]
+        return sorted(((n, *v) for n, v in sums.items()), key=lambda r: (-r[3], r[0]))
 
     def cross_segment(self) -> list[Pair]:
         """Conversations between endpoints of different declared segments; most bytes first."""

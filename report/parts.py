@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from event.incident import Clock, GradeReason, Incident, Step
+from event.incident import Certainty, Clock, GradeReason, Incident, Step
 from event.incident import Evidence as FileEvidence
 from event.site import Site
 from report.document import (
@@ -16,6 +16,8 @@ from report.document import (
     Fact,
     Paragraph,
     Row,
+    Section,
+    SignOff,
     Statement,
     Table,
     TimelineChart,
@@ -96,7 +98,7 @@ def fact(
     w = case.w
     if value is None or value == "":
         return Fact(label=w(label), value=statement(w(missing)), missing=True)
-    tier = "confirmed" if sure else "inferred"
+    tier: Certainty = "confirmed" if sure else "inferred"
     return Fact(label=w(label), value=statement(value, tier, case.cite(cites)))
 
 
@@ -266,12 +268,14 @@ def timeline(case: Case, incident: Incident) -> list[Block]:
             )
         )
     rows = tuple(
-        Row(cells=(w.stamp(e.time), e.lane, e.text), certainty=e.certainty, evidence=e.evidence) for e in events
+        Row(cells=(str(n), w.stamp(e.time), e.lane, e.text), certainty=e.certainty, evidence=e.evidence)
+        for n, e in enumerate(events, 1)
     )
     columns = (
+        Column(label=w("advice.n"), width=7, align="center"),
         Column(label=w("col.time"), width=18, align="center"),
-        Column(label=w("axis.tactic"), width=14),
-        Column(label=w("timeline.what"), width=48),
+        Column(label=w("axis.tactic"), width=15),
+        Column(label=w("timeline.what"), width=44),
     )
     blocks.append(
         Table(
@@ -313,8 +317,8 @@ def asset_table(case: Case, incident: Incident) -> Table:
         Column(label=w("col.side"), width=13),
         Column(label=w("col.role"), width=19),
         Column(label=w("col.segment"), width=14),
-        Column(label=w("col.importance"), width=10, align="center"),
-        Column(label=w("col.alerts"), width=9, align="right"),
+        Column(label=w("col.importance"), width=12, align="center"),
+        Column(label=w("col.alerts"), width=10, align="right"),
     )
     return Table(title=w("incident.assets"), columns=columns, rows=tuple(rows), left_off=max(0, len(assets) - ROWS))
 
@@ -477,6 +481,12 @@ def limits(case: Case) -> Bullets:
     items.append(statement(w("limits.passive")))
     items.append(statement(w("limits.encrypted")))
     return Bullets(items=tuple(items))
+
+
+def sign_off(w: Wording, *keys: str) -> Section:
+    """Where a report is signed: after the body, before the annexes, as 公文 have it."""
+    block = SignOff(labels=tuple(w(f"sign.{k}") for k in keys), note=w("sign.note"))
+    return Section(id="sign-off", number="", title=w("sign.title"), blocks=(block,))
 
 
 def questions(case: Case, incidents: Sequence[Incident]) -> list[str]:

@@ -43,6 +43,7 @@ class Texts:
         self.language: Language = language
 
     def __call__(self, key: str, **values: Any) -> str:
+        """The text of ``key`` with ``values`` put in."""
         text = _table()[key][self.language]
         return text.format(**values) if values else text
 

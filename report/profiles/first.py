@@ -27,7 +27,6 @@ from report.document import (
     ReportDocument,
     Row,
     Section,
-    Signature,
     Table,
     paragraph,
     statement,
@@ -102,7 +101,6 @@ def _metadata(case: Case, incident: Incident | None) -> Metadata:
         tool_version=case.evidence.tool_version,
         rule_summary=parts.rule_summary(case),
         incidents=(f"{incident.id}@{incident.version}",) if incident else (),
-        signatures=tuple(Signature(label=w(f"sign.{s}")) for s in ("issuer", "date", "seal")) if incident else (),
         heading=tuple(heading),
     )
 
@@ -142,7 +140,7 @@ class _First:
         for n, (key, blocks) in enumerate(items, 1):
             number = f"{han(n)}、" if self.w.zh else f"{n}"
             sections.append(Section(id=f"item-{n}", number=number, title=self.w(f"item.{key}"), blocks=tuple(blocks)))
-        sections += [self._channels(), self._evidence()]
+        sections += [parts.sign_off(self.w, "issuer", "date", "seal"), self._channels(), self._evidence()]
         return ReportDocument(
             metadata=_metadata(self.case, self.i),
             sections=tuple(sections),
@@ -174,7 +172,7 @@ class _First:
         else:
             said.append(statement(w("first.grade_open"), "unknown"))
             tone = "warning"
-        blocks: list[Block] = [Callout(tone=tone, title=w("first.clock"), statements=tuple(said))]  # type: ignore[arg-type]
+        blocks: list[Block] = [Callout(tone=tone, title=w("first.clock"), statements=tuple(said))]
         if i.clocks:
             blocks.append(parts.clock_table(case, i.clocks))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,10 +33,8 @@ GOLDEN = Path(__file__).with_name("golden")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    try:
+    with contextlib.suppress(ValueError):  # another folder's conftest declared it
         parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
-    except ValueError:  # another folder's conftest declared it
-        pass
 
 
 @dataclass(frozen=True)
