@@ -93,6 +93,8 @@ class Meta:
         id: UUID as text.
         name: Name that correlations may use instead of the id.
         alerts: Whether a match becomes an alert of its own.
+        title_zh: Chinese title, from the attribute ``title_zh`` that our rules add.
+        description_zh: Chinese description, likewise.
     """
 
     id: str
@@ -111,6 +113,8 @@ class Meta:
     tags: tuple[str, ...] = ()
     false_positives: tuple[str, ...] = ()
     alerts: bool = True
+    title_zh: str | None = None
+    description_zh: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

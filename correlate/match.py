@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from correlate.atoms import Matcher, text_of
-from correlate.columns import ABSENT, NOTHING, Codes, Column, distinct
+from correlate.columns import ABSENT, NOTHING, Codes, Column, distinct, elements
 from correlate.ir import Node, atoms_of
 
 NOT_SEARCHED = frozenset(
@@ -318,16 +318,18 @@ def _refers(events: pl.DataFrame, field: str, other: str, mode: str) -> Codes:
 
 
 def _lists(series: pl.Series) -> list[list[str]]:
-    inner = series.dtype.inner if isinstance(series.dtype, pl.List) else series.dtype
-    if isinstance(inner, pl.Datetime):
-        codes, values = distinct(series) if inner is series.dtype else (None, None)
-        if codes is not None and values is not None:
-            return [[values[code].lower()] if code >= 0 else [] for code in codes.tolist()]
-        series = series.list.eval(pl.element().dt.strftime("%Y-%m-%dT%H:%M:%S%.9fZ"))
-    rows = series.to_list()
-    if not isinstance(series.dtype, pl.List):
-        return [[] if value is None else [text_of(value).lower()] for value in rows]
-    return [[text_of(value).lower() for value in row or () if value is not None] for row in rows]
+    """Lower-cased texts of each row's values."""
+    result: list[list[str]] = [[] for _ in range(len(series))]
+    if isinstance(series.dtype, pl.List):
+        inner, rows = elements(series)
+    else:
+        inner, rows = series, np.arange(len(series))
+    codes, values = distinct(inner)
+    texts = [text_of(value).lower() for value in values]
+    for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
+        if code >= 0:
+            result[row].append(texts[code])
+    return result
 
 
 __all__ = ["ABSENT", "NOT_SEARCHED", "Limits", "Plan"]

@@ -377,6 +377,8 @@ def _meta(parse: _Parse, document: _Document, parsed: SigmaRule | SigmaCorrelati
         tactics=tuple(dict.fromkeys(tactics)),
         tags=tuple(str(one) for one in parsed.tags),
         false_positives=tuple(str(one) for one in parsed.falsepositives),
+        title_zh=document.text("title_zh") or None,
+        description_zh=document.text("description_zh") or None,
     )
 
 
