@@ -8,9 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sensor.base import I64
+from sensor.base import I64, U8
 
 I32 = npt.NDArray[np.int32]
+
+
+def writable(data: U8) -> U8:
+    """The bytes as a type of array that kernels are compiled for: numba takes a read-only one for another type."""
+    return data if data.flags.writeable else data.copy()
 
 
 def lists(flat: pl.Series, start: I64, count: I64 | I32) -> pl.Series:
@@ -70,6 +75,14 @@ def numbers(names: Sequence[str], rows: I32) -> pl.DataFrame:
         .with_columns(empty)
         .drop("_none")
     )
+
+
+def flags(names: Sequence[str], rows: I32) -> list[pl.Series]:
+    """Boolean columns out of rows of 1, 0 and -1, which becomes null; one that is null throughout is left out."""
+    frame = pl.DataFrame({name: rows[index] for index, name in enumerate(names) if rows[index].max(initial=-1) >= 0})
+    return frame.select(
+        pl.when(pl.col(name) >= 0).then(pl.col(name) == 1).alias(name) for name in frame.columns
+    ).get_columns()
 
 
 def messages(count: int, rows: I64, say: Callable[[int], str]) -> pl.Series:

@@ -27,6 +27,7 @@ FIELDS = (
     own("iec104.originator", "long", "Originator address (0 to 255)"),
     own("iec104.common_address", "long", "Common address of ASDU (65535 is broadcast)"),
     own("iec104.broadcast", "boolean", "The common address is the broadcast one"),
+    own("iec104.first_ioa", "long", "First information object address (0 to 16777215)"),
     own("iec104.ioa", "long", "Information object addresses, one for each object (0 to 16777215)", many=True),
     own("iec104.value", "double", "Values, one for each object; null where there is none", many=True),
     own("iec104.value_min", "double", "Smallest value over all messages that this event stands for"),

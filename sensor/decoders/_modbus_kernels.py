@@ -7,6 +7,8 @@ compared with the message's end before, and no length field is believed beyond i
 
 from __future__ import annotations
 
+from functools import partial
+
 import numba as nb
 import numpy as np
 import numpy.typing as npt
@@ -53,13 +55,16 @@ FAILURE, SUCCESS, UNKNOWN = 0, 1, 2
     E_OBJECTS,
 ) = range(18)
 
+# Signatures are written down: else numba compiles a helper anew for every combination of constants it is called with.
+_helper = partial(nb.njit, nogil=True, cache=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+
+@_helper("int64(uint8[::1], int64)")
 def _u16(data: U8, at: Num) -> Num:
     return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
     """Note an anomaly; the first one of a message stays."""
     if out[ERR, row] < 0:
@@ -68,14 +73,14 @@ def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
         out[GOT, row] = got
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _values(out: I32, row: Num, kind: Num, start: Num, count: Num) -> None:
     out[VKIND, row] = kind
     out[VSTART, row] = start
     out[VCOUNT, row] = count
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _detail(out: I32, row: Num, kind: Num, start: Num, length: Num) -> None:
     if length > 0:
         out[DETAIL, row] = kind
@@ -83,7 +88,7 @@ def _detail(out: I32, row: Num, kind: Num, start: Num, length: Num) -> None:
         out[DLEN, row] = length
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _quantity(out: I32, row: Num, address: Num, quantity: Num, most: Num) -> None:
     """Check a quantity against the function's limit and the address space of 65,536."""
     if quantity < 1 or quantity > most:
@@ -92,7 +97,7 @@ def _quantity(out: I32, row: Num, address: Num, quantity: Num, most: Num) -> Non
         _blame(out, row, E_RANGE, 65536, address + quantity)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(int32[:, ::1], int64, int64, int64)")
 def _exact(out: I32, row: Num, want: Num, have: Num) -> None:
     """The body of a function of fixed size has to be that size."""
     if have < want:
@@ -101,7 +106,7 @@ def _exact(out: I32, row: Num, want: Num, have: Num) -> None:
         _blame(out, row, E_LONG, want, have)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("int64(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _counted(data: U8, out: I32, row: Num, at: Num, have: Num) -> Num:
     """Check a byte count at ``at`` against the ``have`` bytes behind it.
 
@@ -114,7 +119,7 @@ def _counted(data: U8, out: I32, row: Num, at: Num, have: Num) -> Num:
     return count if count < have else have
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _address_quantity(data: U8, out: I32, row: Num, at: Num, have: Num, most: Num) -> None:
     if have >= 2:
         out[ADDR, row] = _u16(data, at)
@@ -123,7 +128,7 @@ def _address_quantity(data: U8, out: I32, row: Num, at: Num, have: Num, most: Nu
         _quantity(out, row, out[ADDR, row], out[QTY, row], most)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _single(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     """Functions 5 and 6, request and response alike (6.5, 6.6)."""
     if have >= 2:
@@ -140,7 +145,7 @@ def _single(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     _exact(out, row, 4, have)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _mask(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     """Function 22, request and response alike (6.16)."""
     if have >= 2:
@@ -153,7 +158,7 @@ def _mask(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     _exact(out, row, 6, have)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _diagnostics(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     """Function 8, request and response alike (6.8); sub-function 0 echoes any number of words."""
     if have < 2:
@@ -173,7 +178,60 @@ def _diagnostics(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
         _values(out, row, REGISTERS, at + 2, (have - 2) // 2)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(uint8[::1], int32[:, ::1], int64, boolean, int64, int64)")
+def _check_records(data: U8, out: I32, row: Num, writes: bool, at: Num, room: Num) -> None:
+    """Sub-requests of functions 20 and 21: reference type 6, and the lengths fill the body (6.14, 6.15)."""
+    end = at + room
+    if room < 7:
+        _blame(out, row, E_FILE, 7, room)
+        return
+    while at < end:
+        if end - at < 7:
+            _blame(out, row, E_FILE, 7, end - at)
+            return
+        if data[at] != 6:
+            _blame(out, row, E_FILE, 6, np.int64(data[at]))
+            return
+        size: Num = 7
+        if writes:
+            size += 2 * _u16(data, at + 5)
+        if end - at < size:
+            _blame(out, row, E_FILE, size, end - at)
+            return
+        at += size
+
+
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
+def _check_data(data: U8, out: I32, row: Num, at: Num, room: Num) -> None:
+    """Sub-responses of function 20: length, reference type 6, data (6.14)."""
+    end = at + room
+    while at < end:
+        size = 1 + np.int64(data[at])
+        if size < 2 or end - at < size:
+            _blame(out, row, E_FILE, size, end - at)
+            return
+        if data[at + 1] != 6:
+            _blame(out, row, E_FILE, 6, np.int64(data[at + 1]))
+            return
+        at += size
+
+
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
+def _check_objects(data: U8, out: I32, row: Num, at: Num, room: Num, count: Num) -> None:
+    """Objects of a device identification: id, length, value, ``count`` times (6.21)."""
+    end = at + room
+    seen = 0
+    while seen < count:
+        if end - at < 2 or end - at - 2 < np.int64(data[at + 1]):
+            _blame(out, row, E_OBJECTS, count, seen)
+            return
+        at += 2 + np.int64(data[at + 1])
+        seen += 1
+    if at < end:
+        _blame(out, row, E_LONG, at - (end - room), room)
+
+
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _request(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     if fc == 1 or fc == 2:
         _address_quantity(data, out, row, at, have, 2000)
@@ -254,30 +312,7 @@ def _request(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
         _detail(out, row, HEX, at, have)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
-def _check_records(data: U8, out: I32, row: Num, writes: bool, at: Num, room: Num) -> None:
-    """Sub-requests of functions 20 and 21: reference type 6, and the lengths fill the body (6.14, 6.15)."""
-    end = at + room
-    if room < 7:
-        _blame(out, row, E_FILE, 7, room)
-        return
-    while at < end:
-        if end - at < 7:
-            _blame(out, row, E_FILE, 7, end - at)
-            return
-        if data[at] != 6:
-            _blame(out, row, E_FILE, 6, np.int64(data[at]))
-            return
-        size: Num = 7
-        if writes:
-            size += 2 * _u16(data, at + 5)
-        if end - at < size:
-            _blame(out, row, E_FILE, size, end - at)
-            return
-        at += size
-
-
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _response(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     if fc == 1 or fc == 2 or fc == 3 or fc == 4 or fc == 23 or fc == 20 or fc == 21 or fc == 12 or fc == 17:
         if have < 1:
@@ -371,37 +406,9 @@ def _response(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None
         _detail(out, row, HEX, at, have)
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
-def _check_data(data: U8, out: I32, row: Num, at: Num, room: Num) -> None:
-    """Sub-responses of function 20: length, reference type 6, data (6.14)."""
-    end = at + room
-    while at < end:
-        size = 1 + np.int64(data[at])
-        if size < 2 or end - at < size:
-            _blame(out, row, E_FILE, size, end - at)
-            return
-        if data[at + 1] != 6:
-            _blame(out, row, E_FILE, 6, np.int64(data[at + 1]))
-            return
-        at += size
-
-
-@nb.njit(nogil=True, cache=True, boundscheck=True)
-def _check_objects(data: U8, out: I32, row: Num, at: Num, room: Num, count: Num) -> None:
-    """Objects of a device identification: id, length, value, ``count`` times (6.21)."""
-    end = at + room
-    seen = 0
-    while seen < count:
-        if end - at < 2 or end - at - 2 < np.int64(data[at + 1]):
-            _blame(out, row, E_OBJECTS, count, seen)
-            return
-        at += 2 + np.int64(data[at + 1])
-        seen += 1
-    if at < end:
-        _blame(out, row, E_LONG, at - (end - room), room)
-
-
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@nb.njit(
+    "int64(uint8[::1], int64[::1], int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True, boundscheck=True
+)
 def headers(data: U8, offset: I64, length: I64, direction: I64, out: I32) -> Num:
     """Decode everything that has a fixed place.
 
@@ -476,7 +483,9 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I32) -> Num
     return total
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@nb.njit(
+    "void(uint8[::1], int64[::1], int32[:, ::1], uint16[::1], int64[::1])", nogil=True, cache=True, boundscheck=True
+)
 def values(data: U8, offset: I64, out: I32, flat: U16, first: I64) -> None:
     """Copy the values out and find the only, smallest and largest one of each message.
 

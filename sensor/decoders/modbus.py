@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from sensor.base import Decoder, PairRule, PduBatch
-from sensor.columns import I32, lists, look_up, messages, numbers, some_rows, word_table
+from sensor.columns import I32, lists, look_up, messages, numbers, some_rows, word_table, writable
 from sensor.decoders import _modbus_kernels as k
 
 FUNCTIONS = {
@@ -250,10 +250,11 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
     """
     count = len(pdus)
     out = np.full((k.COLUMNS, count), -1, np.int32)
-    total = k.headers(pdus.data, pdus.offset, pdus.length, pdus.direction, out)
+    data = writable(pdus.data)
+    total = k.headers(data, pdus.offset, pdus.length, pdus.direction, out)
     flat = np.empty(total, np.uint16)
     first = np.empty(count, np.int64)
-    k.values(pdus.data, pdus.offset, out, flat, first)
+    k.values(data, pdus.offset, out, flat, first)
 
     function = look_up(_FUNCTION_WORDS, out[k.FC])
     table = pl.DataFrame(
