@@ -16,6 +16,7 @@ import polars as pl
 
 from event.fields.dnp3 import FIELDS
 from sensor.base import I64, U8, Decoder, PairRule, PduBatch
+from sensor.columns import writable
 from sensor.decoders.dnp3 import kernel as k
 from sensor.decoders.dnp3.names import NO_ANSWER
 from sensor.decoders.dnp3.rows import ANOMALIES, rows
@@ -46,7 +47,7 @@ class Dnp3Decode:
         """See ``sensor.base.Decoder.decode``."""
         link = np.zeros((k.LINK_ROWS, len(pdus)), np.int64)
         user = np.empty(len(pdus.data), np.uint8)
-        k.link_frames(pdus.data, pdus.offset, pdus.length, k.CRC_TABLE, user, link)
+        k.link_frames(writable(pdus.data), pdus.offset, pdus.length, k.CRC_TABLE, user, link)
         return rows(link, *self._transport(pdus, link, user))
 
     def _transport(self, pdus: PduBatch, link: I64, user: U8) -> tuple[I64, I64, I64, I64, U8]:

@@ -137,7 +137,7 @@ def link_frames(data: U8, offset: I64, length: I64, table: I64, user: U8, out: I
         pos = start + 10
         end = start + have
         while left > 0:
-            chunk = min(left, 16)
+            chunk: Any = min(left, 16)
             if pos + chunk + 2 > end:
                 if error == OK:
                     error = np.int64(E_CUT)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64, U8
+from sensor.columns import some_rows
 from sensor.decoders.dnp3 import kernel as k
 from sensor.decoders.dnp3 import names
 from sensor.decoders.dnp3.deep import DEEP_FIELDS, deep
@@ -286,17 +287,16 @@ def _message(error: I64, at: I64) -> pl.Series:
 
 def _with_deep(frame: pl.DataFrame, has: I64, start: I64, length: I64, where: I64, data: U8) -> pl.DataFrame:
     """Files and device attributes, one fragment at a time: they are rare."""
-    found = np.flatnonzero(where)
-    columns: dict[str, list[object]] = {name: [None] * frame.height for name in DEEP_FIELDS}
-    for i in found.tolist():
-        row = int(has[i])
-        body = data[start[row] : start[row] + length[row]].tobytes()
-        for name, value in deep(body, int(where[i])).items():
-            columns[name][row] = value
-    return frame.with_columns(
-        pl.Series(name, columns[name] if len(found) else [None] * frame.height, dtype=dtype)
-        for name, dtype in DEEP_FIELDS.items()
-    )
+    found = [
+        (int(has[i]), deep(data[start[has[i]] : start[has[i]] + length[has[i]]].tobytes(), int(where[i])))
+        for i in np.flatnonzero(where).tolist()
+    ]
+    columns = []
+    for name, dtype in DEEP_FIELDS.items():
+        some = [(row, one[name]) for row, one in found if name in one]
+        places = np.array([row for row, _ in some], np.int64)
+        columns.append(some_rows(frame.height, places, [value for _, value in some], dtype).alias(name))
+    return frame.with_columns(columns)
 
 
 def _time_access(frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import polars as pl
 
 from event.fields.dns import FIELDS
 from sensor.base import I64, U8, Decoder, PairRule, PduBatch
+from sensor.columns import writable
 from sensor.decoders.dns import kernel as k
 from sensor.decoders.dns import names
 from sensor.decoders.dns.deep import rare
@@ -64,13 +65,14 @@ def _flags(numbers: I64) -> pl.Series:
 def _run(pdus: PduBatch) -> tuple[I64, I64, U8]:
     """Run the kernel, with more room as long as it asks for it."""
     n = len(pdus)
+    octets = writable(pdus.data)
     out = np.empty((k.MESSAGE_ROWS, n), np.int64)
     records = np.empty((k.RECORD_ROWS, n + k.MAX_ANSWERS), np.int64)
     text = np.empty(2 * len(pdus.data) + k.ROOM, np.uint8)
     used = np.zeros(2, np.int64)
     at = 0
     while True:
-        at = k.messages(pdus.data, pdus.offset, pdus.length, at, out, records, text, used)
+        at = k.messages(octets, pdus.offset, pdus.length, at, out, records, text, used)
         if at == n:
             return out, records[:, : used[0]], text[: used[1]]
         if records.shape[1] - used[0] < k.MAX_ANSWERS:

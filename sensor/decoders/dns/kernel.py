@@ -225,18 +225,18 @@ def _ipv6(data: U8, pos: Any, text: U8, at: Any) -> Any:
                 best = np.int64(k) - run + 1
         else:
             run = np.int64(0)
-    k = 0
-    while k < 8:
-        if k == best:
+    group_at: Any = 0
+    while group_at < 8:
+        if group_at == best:
             text[at] = 58
             text[at + 1] = 58
             at += 2
-            k += longest
+            group_at += longest
             continue
-        if k > 0 and (best < 0 or k != best + longest):
+        if group_at > 0 and (best < 0 or group_at != best + longest):
             text[at] = 58
             at += 1
-        group = _u16(data, pos + 2 * k)
+        group = _u16(data, pos + 2 * group_at)
         shown = False
         for nibble in range(4):
             value = (group >> (12 - 4 * nibble)) & 15
@@ -244,7 +244,7 @@ def _ipv6(data: U8, pos: Any, text: U8, at: Any) -> Any:
                 text[at] = _hex_digit(value)
                 at += 1
                 shown = True
-        k += 1
+        group_at += 1
     return at
 
 

@@ -6,12 +6,15 @@ to the packet that completed it. A COTP packet that carries no S7comm gives a ro
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from event.fields.s7comm import FIELDS
 from sensor.base import I64, U8, Decoder, PairRule, PduBatch
+from sensor.columns import writable
 from sensor.decoders.s7comm import kernel as k
 from sensor.decoders.s7comm.rows import ANOMALIES, rows
 from sensor.reassemble import Reassembler
@@ -31,6 +34,7 @@ class S7commDecode:
 
     def __call__(self, pdus: PduBatch) -> pl.DataFrame:
         """See ``sensor.base.Decoder.decode``."""
+        pdus = replace(pdus, data=writable(pdus.data))
         cotp = np.zeros((k.COTP_ROWS, len(pdus)), np.int64)
         k.packets(pdus.data, pdus.offset, pdus.length, cotp)
         return rows(pdus, cotp, *self._assemble(pdus, cotp))

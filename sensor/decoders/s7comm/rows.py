@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64, U8, PduBatch
+from sensor.columns import some_rows
 from sensor.decoders.s7comm import kernel as k
 from sensor.decoders.s7comm import names
 from sensor.decoders.s7comm.deep import COTP_FIELDS, DEEP_FIELDS, Found, connection, job, userdata
@@ -315,14 +316,9 @@ def _with_deep(frame: pl.DataFrame, pdus: PduBatch, cotp: I64, pdu: I64, has: I6
 def _fill(frame: pl.DataFrame, found: list[tuple[int, Found]], fields: Mapping[str, pl.DataType]) -> pl.DataFrame:
     filled = []
     for name, dtype in fields.items():
-        some = [(row, one[name]) for row, one in found if name in one]
-        column = frame[name] if name in frame.columns else None
-        if some:
-            base: list[object] = [None] * frame.height
-            for row, value in some:
-                base[row] = value
-            new = pl.Series(name, base, dtype=dtype)
-            filled.append(new if column is None else new.zip_with(new.is_not_null(), column))
-        elif column is None:
-            filled.append(pl.Series(name, [None], dtype=dtype).new_from_index(0, frame.height))
+        some = {row: one[name] for row, one in found if name in one}
+        new = some_rows(frame.height, np.array(list(some), np.int64), some.values(), dtype).alias(name)
+        if name in frame.columns:
+            new = new.zip_with(new.is_not_null(), frame[name])
+        filled.append(new)
     return frame.with_columns(filled)
