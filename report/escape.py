@@ -22,7 +22,8 @@ _UNSAFE = re.compile(
     + "\U000e0000-\U000e0fff]"
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$^=:-])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&$^{}])")
+_MARKDOWN_START = re.compile(r"^([#+\-=@!:]|\d+(?=[.)](?:\s|$)))")
 _MAX = 20_000
 """Characters of one text at most; the rest is counted."""
 
@@ -71,9 +72,14 @@ def markdown(text: str) -> str:
     A formula sign at the start is escaped too, for tables that are pasted into spreadsheets.
     """
     flat = _MARKDOWN.sub(r"\\\1", line(text))
-    # A number with a full stop would begin a list; an address must not become a link.
-    flat = re.sub(r"^(\d+)([.)])", r"\1\\\2", flat)
-    return re.sub(r"(?i)\b(www)\.", r"\1&#46;", flat).replace("@", "&#64;")
+    start = _MARKDOWN_START.match(flat)
+    if start and start[0].isdigit():
+        flat = f"{start[0]}\\{flat[len(start[0]) :]}"  # 1. would begin a list
+    elif start:
+        flat = "\\" + flat
+    # Bare addresses become links in GFM.
+    flat = flat.replace("://", "&#58;//").replace("@", "&#64;")
+    return re.sub(r"(?i)\b(www)\.", r"\1&#46;", flat)
 
 
 def xml(text: str) -> str:

@@ -344,7 +344,8 @@ class Case:
             one[0] += pair.flows
             one[1] += pair.packets
             one[2] += pair.bytes
-        return sorted(((n, *v) for n, v in sums.items()), key=lambda r: (-r[3], r[0]))
+        rows = [(name, flows, packets, size) for name, (flows, packets, size) in sums.items()]
+        return sorted(rows, key=lambda r: (-r[3], r[0]))
 
     def cross_segment(self) -> list[Pair]:
         """Conversations between endpoints of different declared segments; most bytes first."""

@@ -42,6 +42,12 @@ def blocks(document: ReportDocument) -> Iterator[Block]:
         yield from section.blocks
 
 
+def heading(section: Section, zh: bool) -> str:
+    """Heading with its number: ``一、摘要``, ``2.1 Unit``."""
+    gap = "" if zh or not section.number else " "
+    return f"{section.number}{gap}{section.title}"
+
+
 class Layout:
     """A document, numbered and worded for a renderer."""
 

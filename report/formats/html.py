@@ -17,9 +17,9 @@ from markupsafe import Markup
 
 from event.incident import Certainty
 from report import charts
-from report.document import ReportDocument, Section
+from report.document import ReportDocument
 from report.escape import visible
-from report.layout import Chart, Layout
+from report.layout import Chart, Layout, heading
 
 _FOLDER = Path(__file__).with_name("templates")
 _TIERS: tuple[Certainty, ...] = ("confirmed", "inferred", "unknown", "not_observed")
@@ -43,12 +43,6 @@ def _environment() -> Environment:
 @cache
 def _style() -> str:
     return (_FOLDER / "report.css").read_text(encoding="utf-8")
-
-
-def heading(section: Section, zh: bool) -> str:
-    """Heading with its number: ``一、摘要``, ``2.1 Unit``."""
-    gap = "" if zh or not section.number else " "
-    return f"{section.number}{gap}{section.title}"
 
 
 def render(document: ReportDocument) -> bytes:
