@@ -252,6 +252,7 @@ def _report(parse: _Parse, document: _Document, error: BaseException) -> None:
         message = f"unknown modifier {modifier[1]!r}"
         needles += [f"|{modifier[1]}:", f"|{modifier[1]}|", f"|{modifier[1]}"]
     needles += [word for word in re.findall(r"'\s*([^']+?)\s*'", message) if len(word) > 1]
+    needles += [word for word in re.findall(r"\S{4,}", message) if re.search(r"[^\w.,:;']", word)]
     kind = type(error).__name__.removeprefix("Sigma").removesuffix("Error").lower()
     kind = {"identifier": "id", "condition": "condition", "correlationtype": "type", "tag": "tags"}.get(kind, kind)
     if kind == "level":
@@ -288,7 +289,8 @@ def _rule(
             if one._should_apply_on_rule(parsed):
                 one.apply_on_rule(parsed)
                 used.add(number)
-        _selectors(parse, document, parsed)
+        if not _selectors(parse, document, parsed):
+            return None
         source = parsed.logsource
         logsource = (source.product, source.category, source.service)
         where = route(*logsource)
@@ -321,15 +323,17 @@ def _quoted(message: str) -> list[str]:
     return [word.replace("\\\\", "\\") for word in re.findall(r"['%]([^'%]+)['%]", message)]
 
 
-def _selectors(parse: _Parse, document: _Document, parsed: SigmaRule) -> None:
-    """``1 of x*`` that fits no detection is dropped by pySigma without a word: say it."""
+def _selectors(parse: _Parse, document: _Document, parsed: SigmaRule) -> bool:
+    """``1 of x*`` that fits no detection is dropped by pySigma without a word: that changes what the rule means."""
     names = [name for name in parsed.detection.detections if not name.startswith("_")]
     for condition in parsed.detection.condition:
         for pattern in _SELECTOR.findall(condition):
             fits = re.compile(".*" if pattern == "them" else pattern.replace("*", ".*"))
             if not pattern.startswith("_") and not any(fits.fullmatch(name) for name in names):
                 message = f"the condition's {pattern!r} fits none of the rule's detections"
-                parse.problem(document, "warning", message, "condition:", known=names)
+                parse.problem(document, "error", message, "condition:", known=names)
+                return False
+    return True
 
 
 def _unknown_fields(parse: _Parse, document: _Document, names: Sequence[str]) -> None:
