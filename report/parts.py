@@ -336,6 +336,12 @@ def step_text(case: Case, step: Step) -> str:
     return step.text_zh if case.w.zh else step.text_en
 
 
+def step_sentence(case: Case, step: Step) -> str:
+    """What a measure says, with the full stop that a list of sentences wants."""
+    text = step_text(case, step).rstrip()
+    return text if text.endswith(("。", "！", "？", ".", "!", "?")) else text + ("。" if case.w.zh else ".")
+
+
 def done_table(case: Case, incident: Incident) -> Table | Paragraph:
     """Measures taken with their effect; a sentence where none is on record."""
     w = case.w

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from event.incident import Certainty
 from report import parts
 from report.document import (
@@ -140,7 +142,7 @@ def _today(d: Draft) -> tuple[Statement, ...]:
     items: list[Statement] = []
     clocks = [(c, i) for i in case.incidents for c in i.clocks if c.done is None and c.due is not None]
     for clock, _ in sorted(clocks, key=lambda p: (p[0].due, p[0].id))[:3]:
-        if clock.due is None:
+        if clock.due is None or clock.due - case.now > timedelta(days=1):
             continue
         condition = clock.condition_zh if w.zh else clock.condition_en
         what = clock.what_zh if w.zh else clock.what_en
@@ -161,7 +163,7 @@ def _today(d: Draft) -> tuple[Statement, ...]:
     if case.incidents:
         main = case.incidents[0]
         wanted = [s for s in parts.steps(main, done=False) if s.phase in ("detection", "containment")]
-        items += [statement(parts.step_text(case, s)) for s in wanted[:3]]
+        items += [statement(parts.step_sentence(case, s)) for s in wanted[:3]]
         if parts.questions(case, case.incidents):
             items.append(statement(w("today.questions")))
         if not wanted:
