@@ -214,16 +214,15 @@ def _body(kind: Num, sequence: Num, count: Num, ioa: Num) -> Num:
 
 @_helper("int64(int64, int64, int64, int64)")
 def _foreign(kind: Num, sequence: Num, count: Num, have: Num) -> Num:
-    """Find address sizes of IEC 60870-5-101 with which an ASDU of ``have`` bytes adds up.
+    """Find sizes with a cause of one byte, as IEC 60870-5-101 has them, with which ``have`` bytes add up.
 
     Returns:
         Bytes of cause, common address and object address as three decimal digits; -1 if none fits.
     """
-    for cause in range(1, 3):
-        for common in range(1, 3):
-            for ioa in range(1, 4):
-                if 2 + cause + common + _body(kind, sequence, count, ioa) == have:
-                    return cause * 100 + common * 10 + ioa
+    for common in range(1, 3):
+        for ioa in range(1, 4):
+            if 3 + common + _body(kind, sequence, count, ioa) == have:
+                return 100 + common * 10 + ioa
     return -1
 
 

@@ -130,7 +130,7 @@ ANOMALIES = {
     "unknown_type": "The type identification is reserved or private (101, 7.2.1)",
     "no_objects": "The ASDU says it has no object, but its type needs one (101, 7.2.2)",
     "object_count_mismatch": "The number of objects does not fit the length of the ASDU (101, 7.2.2)",
-    "foreign_profile": "The ASDU adds up with other address sizes than 104 fixes (104, 8.3, 8.4)",
+    "foreign_profile": "The ASDU only adds up with a cause of one byte, as 101 has it; 104 fixes two (104, 8)",
     "bad_cause": "The cause of transmission is 0 or reserved (101, 7.2.3)",
     "not_single": "A type that carries one object only carries more, or a sequence (101, 7.3)",
     "reserved_bits": "Reserved bits of an information element are set (101, 7.2.6)",
