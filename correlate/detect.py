@@ -18,7 +18,7 @@ import polars as pl
 
 from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
 from correlate.match import Limits, Plan
-from correlate.window import Alarm, Hit, Window, WindowLimits
+from correlate.window import Alarm, Hit, Window, WindowLimits, frozen
 from event.fields import FIELDS
 from event.table import conform, empty, schema_of
 
@@ -349,32 +349,36 @@ def _alerts(rule: Rule, hit: pl.DataFrame) -> pl.DataFrame:
 
 
 def _texts(events: pl.DataFrame, name: str) -> list[Any]:
-    """Plain values of a column; times as text, lists as they are."""
+    """Plain values of a column that can be keys; times as text, lists as tuples."""
     if name not in events.columns:
         return [None] * events.height
     series = events[name]
     if isinstance(series.dtype, pl.Datetime):
         series = series.dt.to_string("iso")
-    return series.to_list()
+    values = series.to_list()
+    return [frozen(value) for value in values] if isinstance(series.dtype, pl.List) else values
 
 
 def _hits(correlation: Correlation, rule_id: str, hit: pl.DataFrame) -> list[Hit]:
     """What a correlation needs of the events that one of its rules matched."""
     groups = [_texts(hit, correlation.field_of(name, rule_id)) for name in correlation.group_by]
     values = [_texts(hit, correlation.field_of(name, rule_id)) for name in correlation.value_fields]
+    count = hit.height
+    weights = hit.select(_counts(hit).alias("n"))["n"].to_list() if "event.count" in hit.columns else [1] * count
     columns = (
         hit["@timestamp"].dt.epoch("ns").to_list(),
-        hit["event.id"].to_list(),
-        hit.select(_counts(hit).alias("n"))["n"].to_list() if "event.count" in hit.columns else [1] * hit.height,
-        zip(*groups, strict=True) if groups else [()] * hit.height,
-        zip(*values, strict=True) if values else [()] * hit.height,
+        [correlation.rules.index(rule_id)] * count,
+        zip(hit["event.id"].to_list(), strict=True),
+        weights,
+        weights,
+        zip(*groups, strict=True) if groups else [()] * count,
+        zip(*values, strict=True) if values else [()] * count,
         _texts(hit, "source.ip"),
         _texts(hit, "destination.ip"),
         hit["event.dataset"].to_list(),
         _texts(hit, "network.protocol"),
     )
-    role = correlation.rules.index(rule_id)
-    return [Hit.of(role, *row) for row in zip(*columns, strict=True)]
+    return list(map(Hit._make, zip(*columns, strict=True)))
 
 
 def _alarm_hit(correlation: Correlation, window: Window, alarm: Alarm) -> Hit:
@@ -420,7 +424,7 @@ def _correlation_alerts(alarms: Sequence[tuple[Correlation, Alarm]]) -> pl.DataF
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return ", ".join(str(one) for one in value)[:CUT]
     return str(value)[:CUT]
 

@@ -27,13 +27,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from correlate.atoms import number_of
-from correlate.bounds import holds
+from correlate.bounds import within
 from correlate.ir import Correlation, Node
 
 _MOST = 100  # addresses, datasets and ids that an alert collects of each
@@ -66,44 +67,19 @@ class Hit(NamedTuple):
     events: int
     """Events behind it, collapsed ones in full."""
     group: tuple[Any, ...]
+    """Group-by values; lists as tuples."""
     values: tuple[Any, ...]
-    sources: tuple[str, ...]
-    destinations: tuple[str, ...]
-    datasets: tuple[str, ...]
-    protocols: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        role: int,
-        time: int,
-        event_id: str,
-        weight: int,
-        group: tuple[Any, ...],
-        values: tuple[Any, ...],
-        source: Any,
-        destination: Any,
-        dataset: str,
-        protocol: Any,
-    ) -> Hit:
-        """A hit out of one event's fields."""
-        return cls(
-            time,
-            role,
-            (event_id,),
-            weight,
-            weight,
-            _frozen(group),
-            _frozen(values),
-            _some(source),
-            _some(destination),
-            (dataset,),
-            _some(protocol),
-        )
+    """Values of the condition's fields; lists as tuples."""
+    sources: Any
+    """One address, a tuple of several, or None."""
+    destinations: Any
+    datasets: Any
+    protocols: Any
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, (list, tuple)) else value
+def frozen(value: Any) -> Any:
+    """The value with lists as tuples, so that it can be a key."""
+    return tuple(frozen(one) for one in value) if isinstance(value, (list, tuple)) else value
 
 
 def _some(value: Any) -> tuple[str, ...]:
@@ -140,8 +116,8 @@ class Alarm:
             self.event_ids,
             1,
             self.count,
-            _frozen(group),
-            _frozen(values),
+            frozen(group),
+            frozen(values),
             self.sources,
             self.destinations,
             self.datasets,
@@ -154,6 +130,7 @@ class _Tally:
 
     def __init__(self, correlation: Correlation) -> None:
         self.correlation = correlation
+        self.within = within(correlation.conditions)
         self.total = 0
 
     def add(self, hit: Hit) -> None:
@@ -164,7 +141,7 @@ class _Tally:
 
     def true(self, since: int) -> bool:
         """Whether the condition holds for the window that begins at ``since``."""
-        return holds(self.correlation.conditions, self.total)
+        return self.within(self.total)
 
     def begin(self) -> int | None:
         """Time of the first hit that matters, if not all do."""
@@ -196,7 +173,7 @@ class _Values(_Tally):
                 del self.seen[key]
 
     def true(self, since: int) -> bool:
-        return holds(self.correlation.conditions, len(self.seen))
+        return self.within(len(self.seen))
 
 
 class _Numbers(_Tally):
@@ -261,7 +238,7 @@ class _Numbers(_Tally):
         else:
             percentile = self.correlation.percentile or 0
             value = self._at(max(1, math.ceil(percentile * self.weight / 100)))
-        return holds(self.correlation.conditions, value)
+        return self.within(value)
 
 
 class _Rules(_Tally):
@@ -280,7 +257,7 @@ class _Rules(_Tally):
     def true(self, since: int) -> bool:
         if self.correlation.extended is not None:
             return self._extended(self.correlation.extended)
-        return holds(self.correlation.conditions, sum(1 for count in self.hits if count))
+        return self.within(sum(1 for count in self.hits if count))
 
     def _extended(self, node: Node) -> bool:
         if node[0] == "rule":
@@ -353,7 +330,7 @@ class Window:
         self.taken = 0
         self.counters: Counter[str] = Counter()
         self._pending: list[Hit] = []
-        self._groups: dict[tuple[Any, ...], _Group] = {}
+        self._groups: OrderedDict[tuple[Any, ...], _Group] = OrderedDict()  # touched longest ago first
         self._held = 0
         self._until: int | None = None
 
@@ -372,7 +349,7 @@ class Window:
             Alarms in order of time.
         """
         if self._pending:
-            self._pending.sort(key=lambda hit: (hit.time, hit.role, hit.ids))
+            self._pending.sort(key=itemgetter(0, 1, 2))  # time, role, ids
         pending = self._pending
         end = len(pending) if until is None else bisect_right(pending, until, key=lambda hit: hit.time)
         early = len(pending) - end - self.limits.pending
@@ -397,10 +374,11 @@ class Window:
 
     def _take(self, hit: Hit) -> Alarm | None:
         self.taken += 1
-        group = self._groups.pop(hit.group, None)
+        group = self._groups.get(hit.group)
         if group is None:
-            group = _Group(self.correlation)
-        self._groups[hit.group] = group  # at the end: touched last
+            group = self._groups[hit.group] = _Group(self.correlation)
+        else:
+            self._groups.move_to_end(hit.group)
         now = max(hit.time, group.hits[-1].time) if group.hits else hit.time
         since = now - self.correlation.timespan_ns
         if hit.time < since:
@@ -446,8 +424,8 @@ class Window:
 
     def _evict(self) -> None:
         while len(self._groups) > self.limits.groups or (self._held > self.limits.hits and len(self._groups) > 1):
-            oldest = next(iter(self._groups))
-            self._held -= len(self._groups.pop(oldest).hits)
+            _, oldest = self._groups.popitem(last=False)
+            self._held -= len(oldest.hits)
             self.counters["groups_evicted"] += 1
 
     def _forget_idle(self, until: int) -> None:
@@ -484,15 +462,15 @@ class Window:
         self.taken = state["taken"]
         self.counters = Counter(state["counters"])
         self._until = state["until"]
-        self._pending = [Hit(*_frozen(one)) for one in state["pending"]]
+        self._pending = [Hit(*frozen(one)) for one in state["pending"]]
         for key, true, alerted, hits in state["groups"]:
             group = _Group(self.correlation)
             group.true, group.alerted = true, alerted
             for one in hits:
-                hit = Hit(*_frozen(one))
+                hit = Hit(*frozen(one))
                 group.hits.append(hit)
                 group.tally.add(hit)
-            self._groups[_frozen(key)] = group
+            self._groups[frozen(key)] = group
             self._held += len(group.hits)
 
 
@@ -513,5 +491,7 @@ def _alarm(key: tuple[Any, ...], group: _Group, now: int) -> Alarm:
     )
 
 
-def _collected(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for part in parts for one in part))[:_MOST]
+def _collected(parts: Iterable[Any]) -> tuple[str, ...]:
+    distinct = dict.fromkeys(part for part in parts if part is not None)
+    flat = (one for part in distinct for one in (part if isinstance(part, tuple) else (part,)))
+    return tuple(dict.fromkeys(flat))[:_MOST]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from correlate.ir import Correlation
 from correlate.parse import parse_documents
-from correlate.window import Alarm, Hit, Window, WindowLimits
+from correlate.window import Alarm, Hit, Window, WindowLimits, frozen
 
 SECOND = 1_000_000_000
 IDS = [
@@ -56,7 +56,8 @@ def correlation(kind: str, rules: int = 1, **body: Any) -> Correlation:
 
 def hit(seconds: float, *, role: int = 0, group: Any = "g", value: Any = None, weight: int = 1, name: str = "") -> Hit:
     time = round(seconds * SECOND)
-    return Hit.of(role, time, name or f"{time}-{role}-{value}", weight, (group,), (value,), "s", "d", "modbus", None)
+    ids = (name or f"{time}-{role}-{value}",)
+    return Hit(time, role, ids, weight, weight, (group,), (frozen(value),), "s", "d", "modbus", None)
 
 
 def run(one: Correlation, hits: list[Hit], **limits: int) -> list[Alarm]:
