@@ -1,0 +1,101 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensor.reassemble import Reassembler
+
+
+def test_parts_in_order_make_a_message() -> None:
+    parts = Reassembler()
+    assert parts.add("a", b"one", first=True, last=False, sequence=63) == (None, [])
+    assert parts.add("a", b"two", first=False, last=False, sequence=0) == (None, [])
+    assert parts.add("a", b"end", first=False, last=True, sequence=1) == (b"onetwoend", [])
+    assert parts.pending == 0
+
+
+def test_a_single_part_is_a_message() -> None:
+    assert Reassembler().add(1, b"x", first=True, last=True, sequence=5) == (b"x", [])
+
+
+def test_keys_do_not_mix() -> None:
+    parts = Reassembler()
+    parts.add("a", b"A", first=True, last=False, sequence=0)
+    parts.add("b", b"B", first=True, last=False, sequence=0)
+    assert parts.add("b", b"b", first=False, last=True, sequence=1)[0] == b"Bb"
+    assert parts.add("a", b"a", first=False, last=True, sequence=1)[0] == b"Aa"
+
+
+def test_a_new_message_breaks_the_one_before() -> None:
+    parts = Reassembler()
+    parts.add("a", b"old", first=True, last=False, sequence=0)
+    message, broken = parts.add("a", b"new", first=True, last=True, sequence=1)
+    assert message == b"new"
+    assert [(one.reason, one.data) for one in broken] == [("incomplete", b"old")]
+
+
+def test_a_hole_breaks_the_message_and_the_rest_is_orphaned() -> None:
+    parts = Reassembler()
+    parts.add("a", b"1", first=True, last=False, sequence=0)
+    assert parts.add("a", b"3", first=False, last=False, sequence=2)[1][0].reason == "sequence"
+    assert parts.add("a", b"4", first=False, last=True, sequence=3)[1][0].reason == "orphan"
+    assert parts.counters == {"sequence": 1, "orphan": 1}
+
+
+def test_a_repeated_part_is_ignored_and_counted() -> None:
+    parts = Reassembler()
+    parts.add("a", b"1", first=True, last=False, sequence=0)
+    parts.add("a", b"22", first=False, last=False, sequence=1)
+    assert parts.add("a", b"22", first=False, last=False, sequence=1) == (None, [])
+    assert parts.add("a", b"3", first=False, last=True, sequence=2)[0] == b"1223"
+    assert parts.counters == {"duplicate": 1}
+
+
+def test_a_repeated_number_with_other_bytes_breaks_the_message() -> None:
+    parts = Reassembler()
+    parts.add("a", b"1", first=True, last=False, sequence=0)
+    assert parts.add("a", b"9", first=False, last=False, sequence=0)[1][0].reason == "sequence"
+
+
+def test_too_long_is_given_up() -> None:
+    parts = Reassembler(message_bytes=4)
+    assert parts.add("a", b"12345", first=True, last=False, sequence=0)[1][0].reason == "too_long"
+    parts.add("a", b"123", first=True, last=False, sequence=0)
+    assert parts.add("a", b"45", first=False, last=True, sequence=1)[1][0].reason == "too_long"
+    assert parts.pending == 0
+
+
+def test_the_oldest_gives_way() -> None:
+    parts = Reassembler(entries=2)
+    for key in "abc":
+        last = parts.add(key, key.encode(), first=True, last=False, sequence=0)
+    assert [(one.reason, one.data) for one in last[1]] == [("evicted", b"a")]
+    assert parts.pending == 2
+
+
+def test_bytes_are_bounded_over_all_messages() -> None:
+    parts = Reassembler(total_bytes=10)
+    parts.add("a", b"x" * 6, first=True, last=False)
+    assert [one.reason for one in parts.add("b", b"y" * 6, first=True, last=False)[1]] == ["evicted"]
+    assert "a" not in parts
+    assert "b" in parts
+
+
+_PART = st.tuples(st.integers(0, 3), st.binary(max_size=40), st.booleans(), st.booleans(), st.integers(0, 63))
+
+
+@given(st.lists(_PART, max_size=60))
+def test_every_byte_comes_back_or_waits_within_bounds(calls: list[tuple[int, bytes, bool, bool, int]]) -> None:
+    parts = Reassembler(entries=3, message_bytes=64, total_bytes=100)
+    given_in = came_out = 0
+    for key, data, first, last, sequence in calls:
+        before = dict(parts.counters)
+        message, broken = parts.add(key, data, first=first, last=last, sequence=sequence)
+        repeated = parts.counters.get("duplicate", 0) - before.get("duplicate", 0)
+        refused = bool(broken) and message is None and not first and broken[0].reason in ("sequence", "too_long")
+        given_in += 0 if repeated or refused else len(data)
+        came_out += len(message or b"") + sum(len(one.data) for one in broken)
+        assert parts.pending <= 3
+        assert parts._held <= 100
+    assert given_in - came_out == parts._held
+    for key in parts.keys():  # noqa: SIM118
+        assert parts.drop(key)[0].reason == "incomplete"
+    assert parts.pending == parts._held == 0
