@@ -100,11 +100,9 @@ class ZeekParser:
 
     def _separated(self, text: pl.Series, rows: pl.Series, header: pl.Series, plain: pl.Series) -> list[pl.DataFrame]:
         """Each run of lines belongs to the header before it; lines of equal headers are read together."""
-        marks = pl.Series(rows.filter(header))
         headers: list[_Header] = [self.header]
         owner: list[int] = [0]
-        for number, line in zip(marks.to_list(), text.filter(header).to_list(), strict=True):
-            del number
+        for line in text.filter(header).to_list():
             changed = _after(self.header, line)
             if changed != self.header:
                 self.header = changed

@@ -1,0 +1,204 @@
+"""What every log parser owes to any line: one row, kept, with an identity that fits the catalogue."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from event.registry import load
+from event.table import conform, event_ids
+from sensor import PARSERS
+from sensor.base import LineParser
+
+HEADER = [
+    "#separator \\x09",
+    "#path\tconn",
+    "#fields\tts\tuid\tid.orig_p\torig_bytes\ttags",
+    "#types\ttime\tstring\tport\tcount\tset[string]",
+]
+
+
+def parse(parser: LineParser, lines: list[str], year: int | None = 2026, start: int = 0) -> list[pl.DataFrame]:
+    """The parser's tables as a store would get them."""
+    sizes = [len(line.encode()) + 1 for line in lines]
+    offsets = pl.Series([start + sum(sizes[:i]) for i in range(len(lines))], dtype=pl.Int64)
+    tables = parser.parse(pl.Series(lines, dtype=pl.String), offsets, reference_year=year)
+    out = []
+    for table in tables:
+        dataset = str(table["event.dataset"][0])
+        ids = event_ids(
+            "0" * 16,
+            table["log.offset"],
+            table["@timestamp"].cast(pl.Datetime("ns", "UTC")),
+            dataset,
+            pl.zeros(table.height, pl.Int64, eager=True),
+        )
+        out.append(conform(table.with_columns(ids)))
+    return out
+
+
+def rows_expected(name: str, lines: list[str]) -> list[int]:
+    """Numbers of the lines that owe a row: all but empty ones and Zeek's headers."""
+    blank = " \t\r\ufeff" if name != "syslog" else " \t\r\n\0\ufeff"
+    found = []
+    for number, line in enumerate(lines):
+        text = line.strip(blank)
+        if text and not (name == "zeek" and text.startswith("#")):
+            found.append(number)
+    return found
+
+
+def check(name: str, lines: list[str]) -> None:
+    parser = load("parsers", name, PARSERS)
+    tables = parse(parser, lines)
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line.encode()) + 1)
+    got = sorted(offset for table in tables for offset in table["log.offset"].to_list())
+    assert got == [offsets[number] for number in rows_expected(name, lines)]
+    by_offset = dict(zip(offsets, lines, strict=False))
+    for table in tables:
+        assert table["log.offset"].is_sorted()
+        assert table["event.dataset"].n_unique() == 1
+        for row in table.iter_rows(named=True):
+            assert row["event.original"] == by_offset[row["log.offset"]]
+            assert (row["event.kind"] == "pipeline_error") == (row.get("error.code") is not None)
+            for field in ("zeek.fields", "suricata.fields", "log.syslog.structured_data_json"):
+                if row.get(field) is not None:
+                    assert isinstance(json.loads(row[field]), dict)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+_KEYS = st.sampled_from(
+    [
+        "ts",
+        "_path",
+        "uid",
+        "id.orig_h",
+        "id.orig_p",
+        "conn_state",
+        "timestamp",
+        "event_type",
+        "src_ip",
+        "dest_port",
+        "alert",
+        "flow",
+        "dns",
+        "http",
+        "proto",
+        "vlan",
+        "duration",
+        "answers",
+        "TTLs",
+        "func",
+        "fc_request",
+        "note",
+    ]
+)
+_VALUES = _JSON | st.sampled_from(
+    [
+        1700000000.5,
+        "1700000000.123456",
+        "2026-03-01T10:00:00.1+0800",
+        "10.0.0.1",
+        "fe80::1",
+        "alert",
+        "conn",
+        "dns",
+        {"signature_id": 5, "severity": 1},
+        {"type": "answer", "grouped": {"A": ["1.2.3.4"]}},
+        "modbus",
+        "READ_COILS",
+    ]
+)
+_OBJECT = st.dictionaries(_KEYS, _VALUES, max_size=6).map(json.dumps)
+_TSV = st.lists(
+    st.sampled_from(["1700000000.5", "-", "(empty)", "Cabc", "502", "x,y", "\\x41\\xff", "99999999999999999999", "é"]),
+    min_size=3,
+    max_size=7,
+).map("\t".join)
+_HEADERS = st.sampled_from(
+    [*HEADER, "#fields\tts\tts\tx", "#types\tstring", "#path\t../x", "#separator ,", "#fields", "#close"]
+)
+_SYSLOG = st.builds(
+    "{}{} {}{}".format,
+    st.sampled_from(["<34>", "<0>", "<192>", "<1>1 ", "12 <5>1 ", "", "<x>"]),
+    st.sampled_from(
+        [
+            "Oct 11 22:14:15",
+            "Feb 30 00:00:00",
+            "Feb 29 00:00:00",
+            "Jan  1 99:00:00",
+            "-",
+            "2026-03-01T10:00:00Z",
+            "9999-01-01T00:00:00Z",
+        ]
+    ),
+    st.sampled_from(["host app[1]: ", "h a p m ", "h a p m - ", 'h a p m [x y="z\\"]"][q] ', "- - - - ", ""]),
+    st.text(max_size=10),
+)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=40)
+LINES = st.lists(_OBJECT | _TEXT | _TSV | _HEADERS | _SYSLOG, max_size=12)
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+@settings(max_examples=60, deadline=None)
+@given(lines=LINES)
+def test_every_line_gives_one_row_that_fits(name: str, lines: list[str]) -> None:
+    check(name, lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PARSERS))
+@settings(max_examples=3_000, deadline=None)
+@given(lines=LINES)
+def test_every_line_gives_one_row_that_fits_at_length(name: str, lines: list[str]) -> None:
+    check(name, lines)
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\x00",
+        "a\x00b",
+        "\ufffd\ufffd",
+        "x" * 1_000_000,
+        '{"event_type":"alert","a":"' + "x" * 1_000_000 + '"}',
+        '{"a":' * 1_000 + "1" + "}" * 1_000,
+        '{"a":' * 100_000,
+        "[" * 100_000,
+        '{"ts":1,"a":' + "[1," * 500 + "1" + "]" * 500 + "}",
+        "{" + ",".join(f'"k{i}":{i}' for i in range(5_000)) + "}",
+        '{"a":"\\ud800"}',
+        '{"a":1}{"a":2}',
+        '{"a":1e999}',
+        '{"ts":1e300,"timestamp":1e300}',
+        "<34>1 " + "9" * 100_000,
+        "#fields\t" + "\t".join(f"f{i}" for i in range(10_000)),
+        "<34>Oct 11 22:14:15 " + "[" * 10_000,
+        '<34>1 - - - - - [a b="' + "\\" * 10_001,
+    ],
+    ids=range(18),
+)
+def test_hostile_lines_survive_among_good_ones(name: str, line: str) -> None:
+    good = {
+        "zeek": '{"_path":"conn","ts":1700000000.5,"conn_state":"SF"}',
+        "suricata": '{"event_type":"flow","timestamp":"2026-03-01T10:00:00.000001Z"}',
+        "syslog": "<34>Oct 11 22:14:15 host su: hello",
+    }[name]
+    check(name, [good, line, good])
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+def test_no_lines_give_no_tables(name: str) -> None:
+    assert parse(load("parsers", name, PARSERS), []) == []
+    assert parse(load("parsers", name, PARSERS), ["", " "]) == []
