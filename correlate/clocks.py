@@ -23,18 +23,23 @@ def _settled(incident: Incident) -> bool:
     return by_hand or (incident.grade_cac is not None and not incident.open_questions_zh)
 
 
-def _closed_at(incident: Incident) -> datetime | None:
+def _closed_at(incident: Incident, known: Clock | None) -> datetime | None:
+    """When handling ended. A clock that runs from there already keeps its start: later notes do not move it."""
     if incident.status != "closed":
         return None
+    if known is not None and known.due is not None:
+        return known.starts
     return incident.history[-1].time if incident.history else incident.last_seen
 
 
 def _clock(route: Route, regime: ReportingRegime, incident: Incident, conditions: list[tuple[str, str]]) -> Clock:
     """The clock of one route."""
-    done = {clock.id: clock.done for clock in incident.clocks}
+    identity = f"{regime.id}.{route.id}"
+    before = {clock.id: clock for clock in incident.clocks}
+    done = {name: clock.done for name, clock in before.items()}
     starts: datetime | None = incident.discovered
     if route.after == "closed":
-        starts = _closed_at(incident)
+        starts = _closed_at(incident, before.get(identity))
         if starts is None:
             conditions = [*conditions, ("自事件处置结束起算", "counted from the end of handling")]
     elif route.after is not None:
@@ -46,7 +51,6 @@ def _clock(route: Route, regime: ReportingRegime, incident: Incident, conditions
         due = starts + timedelta(minutes=route.within_minutes)
     elif starts is not None and route.within_days is not None:
         due = starts + timedelta(days=route.within_days)
-    identity = f"{regime.id}.{route.id}"
     return Clock(
         id=identity,
         regime=regime.id,

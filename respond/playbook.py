@@ -71,6 +71,7 @@ class PlaybookStep:
     name: str
     name_zh: str
     description: str = ""
+    """What the document says, else the commands, else the question of a condition."""
     description_zh: str = ""
     phase: str = ""
     commands: tuple[Command, ...] = ()
@@ -153,13 +154,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All playbooks that loaded, by id, and the problems of the others (``file: path: what``)."""
+    """All playbooks that loaded, by path, and the problems of the others (``file: path: what``)."""
 
-    playbooks: Mapping[str, Playbook]
+    playbooks: tuple[Playbook, ...]
     problems: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Playbook]:
-        return iter(self.playbooks.values())
+        return iter(self.playbooks)
 
     def __len__(self) -> int:
         return len(self.playbooks)
@@ -170,13 +171,11 @@ class Library:
         Raises:
             PlaybookError: None or several fit.
         """
-        exact = self.playbooks.get(identity)
-        if exact is not None:
-            return exact
         found = [
             p
             for p in self
-            if p.id.removeprefix("playbook--").startswith(identity.removeprefix("playbook--") or "-")
+            if p.id == identity
+            or p.id.removeprefix("playbook--").startswith(identity.removeprefix("playbook--") or "-")
             or Path(p.path).stem == identity
         ]
         if len(found) == 1:
@@ -225,16 +224,18 @@ def _step(identity: str, raw: Mapping[str, Any], document: Mapping[str, Any]) ->
         for i, c in enumerate(raw.get("commands", ()))
     ]
     name = raw.get("name", raw["type"])
-    description = raw.get("description", "")
-    agents, targets = document.get("agent_definitions", {}), document.get("target_definitions", {})
     question = raw.get("condition") or raw.get("switch") or ""
+    asked, asked_zh = str(own.get("question", question)), str(own.get("question_zh", question))
+    description = raw.get("description") or " ".join(c.text for c in commands) or asked
+    description_zh = own.get("description_zh") or "".join(c.text_zh for c in commands) or asked_zh or description
+    agents, targets = document.get("agent_definitions", {}), document.get("target_definitions", {})
     return PlaybookStep(
         id=identity,
         type=raw["type"],
         name=name,
         name_zh=str(own.get("name_zh", name)),
         description=description,
-        description_zh=str(own.get("description_zh", description)),
+        description_zh=str(description_zh),
         phase=str(own.get("phase", "")),
         commands=tuple(commands),
         agent=_agent(agents, raw["agent"]) if "agent" in raw else None,
@@ -248,8 +249,8 @@ def _step(identity: str, raw: Mapping[str, Any], document: Mapping[str, Any]) ->
         cases=dict(raw.get("cases", {})),
         condition=raw.get("condition"),
         switch=raw.get("switch"),
-        question=str(own.get("question", question)),
-        question_zh=str(own.get("question_zh", question)),
+        question=asked,
+        question_zh=asked_zh,
         playbook_id=raw.get("playbook_id"),
         delay_ms=raw.get("delay"),
         timeout_ms=raw.get("timeout"),
@@ -358,7 +359,7 @@ def _read(paths: Sequence[Path]) -> Library:
             for step in playbook.steps.values()
             if step.playbook_id is not None and step.playbook_id not in playbooks
         )
-    return Library(playbooks, tuple(problems))
+    return Library(tuple(playbooks.values()), tuple(problems))
 
 
 @cache

@@ -387,8 +387,7 @@ def steps_taken(walk: Walk, playbook: Playbook) -> list[Step]:
         if entry.what != "done" or entry.outcome == "skipped":
             continue
         step = playbook.steps[entry.step]
-        zh = "".join(c.text_zh for c in step.commands) or step.description_zh
-        en = " ".join(c.text for c in step.commands) or step.description
+        zh, en = step.description_zh, step.description
         taken.append(
             Step(
                 text_zh=f"{step.name_zh}：{zh}" if zh else step.name_zh,

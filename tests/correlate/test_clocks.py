@@ -103,6 +103,9 @@ def test_the_summary_is_due_thirty_days_after_handling_ended() -> None:
     end = T0 + timedelta(days=2)
     closed = one.changed(actor="analyst", change="closed", time=end, status="closed")
     assert by_id(deadlines(closed, of))["R10"].due == end + timedelta(days=30)
+    graded = grade_incident(closed, of)
+    noted = graded.changed(actor="analyst", change="note", time=end + timedelta(days=5))
+    assert by_id(deadlines(noted, of))["R10"].due == end + timedelta(days=30)
 
 
 @pytest.mark.parametrize(
