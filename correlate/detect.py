@@ -41,7 +41,7 @@ class RuleStatus:
         datasets: Datasets it looks at, ``zeek.*`` for all of a kind; empty: we have none for its logsource. For a
             correlation, those of the rules that feed it.
         datasets_seen: Those that have occurred.
-        evaluated: Events it was evaluated over; for a correlation, the hits that fed it.
+        events: Events it was evaluated over; for a correlation, the hits that fed it.
         matches: Events that matched; for a correlation, its alerts.
         errors: 1 if it cannot be evaluated.
         seconds: Its own evaluation and alerts, and an equal share of what is done for all rules of a dataset.
@@ -57,7 +57,7 @@ class RuleStatus:
     error: str | None
     datasets: tuple[str, ...]
     datasets_seen: tuple[str, ...] = ()
-    evaluated: int = 0
+    events: int = 0
     matches: int = 0
     errors: int = 0
     seconds: float = 0.0
@@ -89,7 +89,7 @@ class Detector:
         ruleset: RuleSet,
         *,
         state: bytes | None = None,
-        lateness: timedelta = timedelta(minutes=5),
+        lateness: timedelta | None = timedelta(minutes=5),
         limits: Limits | None = None,
         window_limits: WindowLimits | None = None,
         one_pass: bool = True,
@@ -100,7 +100,8 @@ class Detector:
             ruleset: The rules.
             state: What ``state()`` of an earlier detector gave. State of rules that changed or went is dropped.
             lateness: How far behind the newest event another one may come and still find its place in the order
-                of correlations. Collapsed events come up to 5 minutes late.
+                of correlations. Collapsed events come up to 5 minutes late. None: any time, all hits wait for
+                ``finish`` (for events that are not read in order of time).
             limits: Bounds of remembered values and cases, for each dataset.
             window_limits: Bounds of correlation state, for each correlation.
             one_pass: Use Hyperscan where it is installed.
@@ -111,7 +112,7 @@ class Detector:
         self._ruleset = ruleset
         self._limits = limits
         self._one_pass = one_pass
-        self._lateness = lateness // timedelta(microseconds=1) * 1000
+        self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000
         self._newest: int | None = None
         self._active: dict[str, _Active] = {}
         self._status = {one.id: _status(one, ruleset) for one in ruleset.all()}
@@ -156,10 +157,11 @@ class Detector:
                 window.push(rule.id, _hits(window.correlation, rule.id, hit))
             active.plan.seconds[number] += perf_counter() - started
         for rule in active.rules:
-            self._status[rule.id].evaluated += events.height
+            self._status[rule.id].events += events.height
         newest = int(events["@timestamp"].dt.epoch("ns").max() or 0)  # type: ignore[arg-type]
         self._newest = newest if self._newest is None else max(self._newest, newest)
-        made += self._advance(self._newest - self._lateness)
+        if self._lateness is not None:
+            made += self._advance(self._newest - self._lateness)
         return _joined(made)
 
     def finish(self) -> pl.DataFrame:
@@ -177,7 +179,7 @@ class Detector:
             raised = window.advance(until)
             status = self._status[window.correlation.id]
             status.seconds += perf_counter() - started
-            status.evaluated = window.taken
+            status.events = window.taken
             status.matches += len(raised)
             for follower in self._feeds.get(window.correlation.id, ()):
                 follower.push(window.correlation.id, [_alarm_hit(follower.correlation, window, one) for one in raised])
@@ -215,9 +217,7 @@ class Detector:
                 "version": _STATE_VERSION,
                 "newest": self._newest,
                 "windows": {window.correlation.id: window.state() for window in self._windows},
-                "status": {
-                    one.id: [one.datasets_seen, one.evaluated, one.matches, one.seconds] for one in self.status()
-                },
+                "status": {one.id: [one.datasets_seen, one.events, one.matches, one.seconds] for one in self.status()},
             }
         )
 
@@ -230,11 +230,11 @@ class Detector:
             for window in self._windows:
                 if window.correlation.id in data["windows"]:
                     window.restore(data["windows"][window.correlation.id])
-            for key, (seen, evaluated, matches, seconds) in data["status"].items():
+            for key, (seen, events, matches, seconds) in data["status"].items():
                 status = self._status.get(key)
                 if status is not None:
                     status.datasets_seen = tuple(seen)
-                    status.evaluated, status.matches, status.seconds = evaluated, matches, seconds
+                    status.events, status.matches, status.seconds = events, matches, seconds
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not the state of a detector: {error}") from error
 

@@ -294,9 +294,9 @@ def test_the_status_of_every_rule_is_known():
     detector = Detector(ruleset)
     detector.feed(writes(3))
     write, stop, windows, story = detector.status()
-    assert (write.state, write.evaluated, write.matches) == ("ok", 3, 3)
+    assert (write.state, write.events, write.matches) == ("ok", 3, 3)
     assert write.seconds > 0
-    assert (stop.state, stop.evaluated, stop.datasets) == ("waiting", 0, ("s7comm",))
+    assert (stop.state, stop.events, stop.datasets) == ("waiting", 0, ("s7comm",))
     assert (windows.state, windows.datasets, windows.unknown_fields) == ("no dataset", (), ("CommandLine",))
     assert (story.state, story.datasets, story.datasets_seen) == ("ok", ("modbus", "s7comm"), ("modbus",))
     (status,) = Detector(broken).status()
@@ -317,3 +317,13 @@ def test_bounds_that_were_reached_are_counted():
     late = table("modbus", [{"t": -5, "modbus.access": "write", "source.ip": "10.0.0.1"}], "late")
     detector.feed(late)
     assert detector.counters()["late_hits"] == 1
+
+
+def test_events_in_no_order_wait_for_the_end_where_that_is_asked_for():
+    early = table("modbus", [{"t": 0, "modbus.access": "write", "source.ip": "10.0.0.1"}], "w")
+    stop = table("s7comm", [{"t": 100, "s7comm.function": "plc_stop", "client.ip": "10.0.0.1"}], "s")
+    much_later = table("modbus", [{"t": 90_000, "modbus.access": "write", "source.ip": "10.0.0.1"}], "x")
+    patient = Detector(rules(WRITE, STOP, STORY), lateness=None)
+    for one in (early, much_later, stop):
+        assert patient.feed(one).is_empty()
+    assert patient.finish()["alert.event_ids"].to_list() == [["w00000", "s00000"]]

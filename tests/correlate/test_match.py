@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from correlate.ir import atoms_of
 from correlate.match import NOT_SEARCHED, Limits, Plan
 from correlate.parse import parse_documents
+from correlate.rules import load_rules
 from event.fields import FIELDS
 from event.table import schema_of
 
@@ -57,7 +59,7 @@ def naive_fits(tokens: list[tuple[str, str]], text: str) -> bool:
     kind, char = tokens[0]
     if kind == "*":
         return any(naive_fits(tokens[1:], text[i:]) for i in range(len(text) + 1))
-    return text != "" and (kind == "?" or text[0] == char) and naive_fits(tokens[1:], text[1:])
+    return text != "" and (kind == "?" or text[0] in char) and naive_fits(tokens[1:], text[1:])
 
 
 def naive_values(event: dict[str, Any], field: str) -> list[Any]:
@@ -79,6 +81,7 @@ def naive_part(value: Any, part: str) -> int | None:
     return value.isocalendar()[1] if part == "week" else getattr(value, part)
 
 
+DASHES = "-/\u2013\u2014\u2015"
 COMPARE = {
     "gt": lambda a, b: a > b,
     "gte": lambda a, b: a >= b,
@@ -131,7 +134,9 @@ def naive_value(value: Any, modifiers: list[str], wanted: Any) -> bool:
         if isinstance(value, str):
             return value == naive_text(wanted)
         return not isinstance(value, (bool, datetime)) and value == wanted
-    tokens = naive_tokens(wanted)
+    if "windash" in modifiers:  # any dash for each that begins a word
+        wanted = re.sub(r"\B[-/]\b", "\0", wanted)
+    tokens = [(kind, DASHES if char == "\0" else char) for kind, char in naive_tokens(wanted)]
     if "contains" in modifiers or "endswith" in modifiers:
         tokens = [("*", ""), *tokens]
     if "contains" in modifiers or "startswith" in modifiers:
@@ -369,6 +374,61 @@ def test_tables_that_are_always_full_change_no_answer(rules, batches):
     for batch in batches:
         assert engine(plan, table(batch), len(rules)) == reference(batch, rules)
     assert plan.resets >= 1
+
+
+# --- public rules over the events that they were tested with ----------------------------------------------------
+
+SIGMA = Path(__file__).parents[2].parent / "shared" / "sigma"
+
+
+def flat(record: dict[str, Any]) -> dict[str, str]:
+    """One Windows event as Sigma rules see it: System and EventData side by side, all values as text."""
+    event: dict[str, str] = {}
+
+    def walk(part: dict[str, Any]) -> None:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                walk({key: value["#text"]} if "#text" in value else value)
+            elif isinstance(value, (str, int)):
+                event["Provider_Name" if key == "Name" else key] = str(value)
+
+    for name in ("System", "EventData", "UserData"):
+        walk(record["Event"].get(name) or {})
+    return event
+
+
+def public_samples() -> tuple[list[dict[str, str]], list[str]]:
+    """Events, and the name of the rule that each belongs to."""
+    events, names = [], []
+    for path in sorted((SIGMA / "regression_data").rglob("*.json")):
+        try:
+            record = json.loads(path.read_text("utf-8-sig"))
+        except ValueError:  # a few files hold several documents or none
+            continue
+        for one in record if isinstance(record, list) else [record]:
+            events.append(flat(one))
+            names.append(path.parent.name)
+    return events, names
+
+
+@pytest.mark.skipif(not (SIGMA / "regression_data").is_dir(), reason="the public rules are not here")
+def test_public_rules_match_their_own_samples_and_just_what_the_naive_evaluator_says():
+    ruleset = load_rules([SIGMA / "sigmahq-rules"], keep_going=True)
+    rules = [rule for rule in ruleset.rules if rule.logsource[0] == "windows" and rule.condition]
+    events, names = public_samples()
+    columns = dict.fromkeys(name for event in events for name in event)
+    frame = pl.DataFrame({name: pl.Series([event.get(name) for event in events], dtype=pl.String) for name in columns})
+    found = engine(Plan([rule.condition for rule in rules]), frame, len(rules))
+    number = {Path(rule.meta.path).stem: place for place, rule in enumerate(rules)}
+    named = [(row, name) for row, name in enumerate(names) if name in number]
+    assert len(named) > 80
+    assert [name for row, name in named if row not in found[number[name]]] == []
+    for place in {*range(0, len(rules), 40), *(place for place, rows in enumerate(found) if rows)}:
+        detection = yaml.safe_load(Path(rules[place].meta.path).read_text("utf-8"))["detection"]
+        if re.search(r"\|(base64|wide|utf16|expand)", str(detection)):
+            continue  # the naive evaluator does not encode
+        expected = [row for row, event in enumerate(events) if naive_rule(event, detection)]
+        assert found[place] == expected, rules[place].meta.path
 
 
 # --- single points of the specification ----------------------------------------------------------------------------
