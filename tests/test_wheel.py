@@ -25,7 +25,7 @@ def unpacked(tmp_path_factory):
     wheel = next(folder.glob("*.whl"))
     inside = folder / "site"
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(inside)  # noqa: S202 - our own archive
+        archive.extractall(inside)
     return inside
 
 
