@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import get_args
@@ -103,7 +103,12 @@ class Case:
     ) -> None:
         open_ones = [i for i in incidents if i.status != "merged"]
         self.incidents = sorted(open_ones, key=_gravity)
-        self.evidence = evidence
+        # Names of files need not be Unicode: undecodable bytes arrive as lone surrogates, which no document can hold.
+        self.evidence = replace(
+            evidence,
+            inputs=[{**i, "path": encodable(str(i.get("path") or ""))} for i in evidence.inputs],
+            rule_problems=[encodable(p) for p in evidence.rule_problems],
+        )
         self.site = site
         self.w = wording
         self.now = now
@@ -360,6 +365,11 @@ class Case:
         """Conversations with an address of the public Internet at one end; most bytes first."""
         found = [p for p in self.pairs if _is_public(p.source) or _is_public(p.destination)]
         return sorted(found, key=lambda p: -p.bytes)
+
+
+def encodable(text: str) -> str:
+    """Text with lone surrogates spelled out (``\\udcff``)."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_outside(ip: str, site: Site) -> bool:

@@ -153,6 +153,10 @@ class _Writer:
 
     def _styles(self) -> None:
         styles = self.doc.styles
+        defaults = styles.element.find(qn("w:docDefaults"))
+        for tag in defaults.iter(qn("w:lang")):  # which regional glyphs a substitute face shows
+            tag.set(qn("w:val"), "en-US")
+            tag.set(qn("w:eastAsia"), "zh-CN")
         normal = styles["Normal"]
         self._font(normal, self.face, 12 if self.w.zh else 11)
         normal.paragraph_format.space_after = Pt(4)
@@ -227,8 +231,8 @@ class _Writer:
             row = self.doc.add_paragraph()
             row.paragraph_format.left_indent = Mm(8 * depth)
             row.paragraph_format.space_after = Pt(0)
-            row.paragraph_format.line_spacing = 1.15
-            self._link(row, f"s-{section.id}", heading(section, self.w.zh), size=11)
+            row.paragraph_format.line_spacing = 1.0
+            self._link(row, f"s-{section.id}", heading(section, self.w.zh), size=10.5)
         row.add_run().add_break(WD_BREAK.PAGE)
 
     # -- pieces -------------------------------------------------------------------------------------------
@@ -367,7 +371,7 @@ class _Writer:
     @staticmethod
     def _tight(paragraph: Any) -> Any:
         """Set a paragraph for a cell; long identifiers may break anywhere (``wordWrap`` off)."""
-        paragraph.paragraph_format.space_after = Pt(0)
+        paragraph.paragraph_format.space_before = paragraph.paragraph_format.space_after = Pt(1.5)
         paragraph.paragraph_format.line_spacing = 1.1
         properties = paragraph._p.get_or_add_pPr()
         wrap = parse_xml(f'<w:wordWrap {nsdecls("w")} w:val="0"/>')
