@@ -140,6 +140,19 @@ class Catalogue:
                 f"the store cannot be used: {error.strerror or error}", where=str(self.path), hint=_hint(str(error))
             ) from error
 
+    def check_writable(self) -> None:
+        """Refuse to write where nothing can be written.
+
+        Raises:
+            StoreError: The store was opened for reading only.
+        """
+        if self.read_only:
+            raise StoreError(
+                "the store is read-only for this user",
+                where=str(self.path),
+                hint="check owner and mode of the store's folder, or name another with --store",
+            )
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for one query."""
@@ -150,12 +163,7 @@ class Catalogue:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A write transaction: durable when the block has been left without an exception."""
         with self._lock, self.errors():
-            if self.read_only:
-                raise StoreError(
-                    "the store is read-only for this user",
-                    where=str(self.path),
-                    hint="check owner and mode of the store's folder, or name another with --store",
-                )
+            self.check_writable()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

@@ -109,7 +109,7 @@ class EmbeddedStore:
         if events.is_empty():
             return 0
         with self._lock:
-            self._check_open()
+            self._check_open(writing=True)
             frame = conform(events)
             dataset = str(frame["event.dataset"][0])
             held = self._gathered.get(dataset)
@@ -292,6 +292,8 @@ class EmbeddedStore:
         its alerts or its timeline, and the events that those alerts name.
         """
         self.flush()
+        if apply:
+            self._check_open(writing=True)
         deleted: dict[str, int] = {}
         protected = sorted(self._protected())
         for dataset in self.datasets():
@@ -357,6 +359,7 @@ class EmbeddedStore:
         Returns:
             Segments that were replaced.
         """
+        self._check_open(writing=True)
         self.flush()
         replaced = 0
         for dataset in self.datasets():
@@ -422,9 +425,11 @@ class EmbeddedStore:
 
     # Life.
 
-    def _check_open(self) -> None:
+    def _check_open(self, *, writing: bool = False) -> None:
         if self._closed:
             raise StoreError("the store is closed", where=str(self.path))
+        if writing:
+            self._catalogue.check_writable()
 
     def close(self) -> None:
         """Flush and release. A second call does nothing."""
