@@ -8,11 +8,12 @@ sweep over an empty network finds nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 
 import polars as pl
 
 from correlate.attribute import is_unicast
+from correlate.locate import Locator
 from event.incident import Asset
 from event.site import Site
 
@@ -103,19 +104,20 @@ class Observer:
             self._feed_arp(table, columns)
             return
         if "source.ip" in columns:
-            sent = pl.col("source.packets") != 0 if "source.packets" in columns else pl.lit(True)
-            self._feed_sender(table, columns, "source", sent.fill_null(True))
+            sent = (pl.col("source.packets") != 0).fill_null(True) if "source.packets" in columns else None
+            self._feed_sender(table, columns, "source", sent)
         answered = pl.col("destination.packets") > 0 if "destination.packets" in columns else None
         if "destination.ip" in columns and answered is not None:
             self._feed_sender(table, columns, "destination", answered.fill_null(False))
         self._feed_roles(table, columns, dataset, answered)
 
-    def _feed_sender(self, table: pl.DataFrame, columns: set[str], side: str, where: pl.Expr) -> None:
+    def _feed_sender(self, table: pl.DataFrame, columns: set[str], side: str, where: pl.Expr | None) -> None:
         ip = pl.col(f"{side}.ip")
         self._seen.add(_pairs(table, ip, pl.lit("seen"), where))
         if f"{side}.mac" in columns:
             mac = pl.col(f"{side}.mac")
-            self._macs.add(_pairs(table, ip, mac, where & ~mac.is_in(_NO_MAC)))
+            real = ~mac.is_in(_NO_MAC)
+            self._macs.add(_pairs(table, ip, mac, real if where is None else where & real))
 
     def _feed_arp(self, table: pl.DataFrame, columns: set[str]) -> None:
         if "arp.sender_ip" not in columns:
@@ -133,9 +135,10 @@ class Observer:
                 return
             name = pl.col("network.protocol")
             known = (~name.is_in(_OPAQUE)).fill_null(False)
-            both = known & (answered.fill_null(False) if answered is not None else pl.lit(False))
             self._roles.add(_pairs(table, pl.col("source.ip"), _role(name, 0), known))
-            self._roles.add(_pairs(table, pl.col("destination.ip"), _role(name, 1), both))
+            if answered is not None:
+                both = known & answered.fill_null(False)
+                self._roles.add(_pairs(table, pl.col("destination.ip"), _role(name, 1), both))
             return
         if "." in dataset or dataset in ("sensor", "syslog", "icmp"):
             return
@@ -165,7 +168,7 @@ class Observer:
         roles_of: dict[str, list[str]] = {}
         for ip, role in self._roles.compact().sort("ip", "value").select("ip", "value").iter_rows():
             roles_of.setdefault(ip, []).append(role)
-        locate = _Locator(self._site)
+        locate = Locator(self._site)
         result: dict[str, Asset] = {}
         for ip in sorted({*chosen, *self._before}, key=_number):
             old = self._before.get(ip)
@@ -193,21 +196,6 @@ def _role(protocol: pl.Expr, side: int) -> pl.Expr:
 def _number(ip: str) -> tuple[int, int]:
     address = ip_address(ip)
     return address.version, int(address)
-
-
-class _Locator:
-    """Segments of many addresses: networks are parsed once, the most specific wins."""
-
-    def __init__(self, site: Site) -> None:
-        self.declared = {asset.ip: asset for asset in reversed(site.assets)}
-        networks: list[tuple[IPv4Network | IPv6Network, str]] = [
-            (ip_network(cidr, strict=False), segment.name) for segment in site.segments for cidr in segment.cidrs
-        ]
-        self._networks = sorted(networks, key=lambda entry: -entry[0].prefixlen)
-
-    def segment(self, ip: str) -> str | None:
-        address = ip_address(ip)
-        return next((name for network, name in self._networks if address in network), None)
 
 
 def observe(tables: Iterable[pl.DataFrame], site: Site) -> dict[str, Asset]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal
 
 from correlate import narrate
 from correlate.attribute import Attributed
 from correlate.categories import Finding, categorise
+from correlate.locate import Locator
 from correlate.regimes import LEVELS, attack, grouping, level_rank
 from event.incident import AlertRef, Asset, Incident
 from event.site import Site
@@ -37,6 +39,7 @@ def bonus(count: int) -> int:
     return max((points for least, points in grouping().risk.many_alerts_bonus.items() if count >= least), default=0)
 
 
+@lru_cache(maxsize=256)
 def risk_base(level: str, importance: str | None) -> int:
     """Risk points of an asset for its worst alert level, weighted by its importance."""
     law = grouping().risk
@@ -66,6 +69,7 @@ class Content:
 
     def __init__(self, site: Site, assets: Mapping[str, Asset]) -> None:
         self._site = site
+        self._where = Locator(site)
         self._assets = assets
         self._refs: dict[Pair, list[AlertRef]] = {}
         self._hosts: dict[str, _Host] = {}
@@ -82,7 +86,7 @@ class Content:
         self._last: datetime | None = None
 
     def _importance(self, ip: str) -> str | None:
-        declared = self._site.asset_of(ip)
+        declared = self._where.declared.get(ip)
         if declared is not None:
             return declared.importance
         known = self._assets.get(ip) or self._known.get(ip)
@@ -135,9 +139,9 @@ class Content:
                 host.base = max(host.base, risk_base(row.level, self._importance(ip)))
                 host.attacks = host.attacks or ip in row.attackers
                 host.attacked = host.attacked or ip in row.targets
-                segment = self._site.segment_of(ip)
+                segment = self._where.segment(ip)
                 if segment is not None and (ip in row.targets or not row.targets):
-                    self._segments.add(segment.name)
+                    self._segments.add(segment)
             ref = AlertRef(
                 id=row.id,
                 time=row.time,
@@ -196,10 +200,10 @@ class Content:
         return sorted(refs, key=_by_time)
 
     def _asset(self, ip: str, host: _Host) -> Asset:
-        declared = self._site.asset_of(ip)
+        declared = self._where.declared.get(ip)
         seen = self._assets.get(ip)
         old = self._known.get(ip)
-        segment = self._site.segment_of(ip)
+        segment = self._where.segment(ip)
         roles = {*(seen.roles_seen if seen else ()), *(old.roles_seen if old else ())}
         importance: Any = self._importance(ip)
         return Asset(
@@ -208,7 +212,7 @@ class Content:
             name=declared.name if declared else old.name if old else None,
             role=declared.role if declared else old.role if old else None,
             roles_seen=tuple(sorted(roles)),
-            segment=segment.name if segment else old.segment if old else None,
+            segment=segment or (old.segment if old else None),
             importance=importance,
             side=host.side,
             alert_count=host.count,

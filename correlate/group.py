@@ -24,6 +24,7 @@ import polars as pl
 from correlate import grade
 from correlate.attribute import Attributed, attribute
 from correlate.compose import Content
+from correlate.locate import Locator
 from correlate.regimes import grouping, level_rank, tactics_of
 from event.incident import HistoryEntry, Impact, Incident
 from event.site import Site
@@ -49,26 +50,27 @@ def incident_id(first_alert_id: str, first_seen: datetime) -> str:
     return f"INC-{first_seen.astimezone(UTC):%Y%m%d}-{digest}"
 
 
-def _zones(techniques: Sequence[str], tactics: Sequence[str], targets: Sequence[str | None], site: Site) -> set[str]:
-    if not site.segments or not set(grouping().zone_tactics).intersection(tactics or tactics_of(tuple(techniques))):
+def _zones(techniques: tuple[str, ...], targets: Sequence[str | None], where: Locator) -> set[str]:
+    """Keys of the segments in which the process was touched; none for other techniques."""
+    if not set(grouping().zone_tactics).intersection(tactics_of(techniques)):
         return set()
-    segments = [site.segment_of(ip) for ip in targets if ip is not None]
-    return {f"zone:{segment.name}" for segment in segments if segment is not None}
+    segments = [where.segment(ip) for ip in targets if ip is not None]
+    return {f"zone:{segment}" for segment in segments if segment is not None}
 
 
-def _keys_of_row(row: Attributed, site: Site) -> set[str]:
+def _keys_of_row(row: Attributed, where: Locator) -> set[str]:
     keys = {f"ip:{ip}" for ip in (*row.attackers, *row.targets)}
-    keys |= _zones(row.techniques, tactics_of(row.techniques), row.targets, site)
+    keys |= _zones(row.techniques, row.targets, where)
     if not keys:
         # Nothing to hold on to but the host that wrote the log, or the rule itself.
         keys.add(f"host:{row.host}" if row.host else f"rule:{row.rule_id}")
     return keys
 
 
-def _keys_of_incident(incident: Incident, site: Site) -> set[str]:
+def _keys_of_incident(incident: Incident, where: Locator) -> set[str]:
     keys = {f"ip:{ip}" for ip in (*incident.attackers, *incident.targets)}
     for ref in incident.alerts:
-        keys |= _zones(ref.techniques, tactics_of(ref.techniques), (ref.destination,), site)
+        keys |= _zones(ref.techniques, (ref.destination,), where)
         if ref.source is None and ref.destination is None and not (incident.attackers or incident.targets):
             keys.add(f"rule:{ref.rule_id}")
     return keys
@@ -117,6 +119,7 @@ def _grouped(
     rows: Sequence[Attributed], open_incidents: Sequence[Incident], owners: _Owners, site: Site, gap: timedelta
 ) -> list[_Group]:
     """Run over alerts and stored incidents in the order of time; see the module's words."""
+    where = Locator(site)
     holder: dict[str, _Group] = {}
     groups: dict[int, _Group] = {}
     owned: dict[str, _Group] = {}
@@ -163,10 +166,10 @@ def _grouped(
     for when, _, identity, thing in steps:
         if isinstance(thing, Attributed):
             owner = owners.of(thing)
-            group = place((when, identity), when, _keys_of_row(thing, site), owner if owner in open_ids else None)
+            group = place((when, identity), when, _keys_of_row(thing, where), owner if owner in open_ids else None)
             group.rows.append(thing)
         else:
-            keys = _keys_of_incident(thing, site)
+            keys = _keys_of_incident(thing, where)
             place((thing.first_seen, thing.alerts[0].id if thing.alerts else ""), when, keys, identity)
     return list(groups.values())
 
@@ -188,7 +191,7 @@ def _created(
     notes = []
     for one in closed:
         near = one.first_seen - gap <= group.last and group.first[0] <= one.last_seen + gap
-        if near and group.keys & _keys_of_incident(one, site):
+        if near and group.keys & _keys_of_incident(one, Locator(site)):
             text = f"与已关闭的事件 {one.id} 涉及相同资产，请核对是否为同一事件"
             text += f" / shares assets with closed incident {one.id}"
             notes.append(HistoryEntry(time=now, actor=ACTOR, change=text))

@@ -6,7 +6,7 @@ from memory: 待核实). Code asks for a fact by name and never holds a threshol
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -410,6 +410,7 @@ def grouping() -> Grouping:
     return Grouping.model_validate(_read("grouping"))
 
 
+@lru_cache(maxsize=4096)
 def tactics_of(techniques: tuple[str, ...]) -> tuple[str, ...]:
     """All tactics of ``techniques``, in the order of an attack; unknown techniques give none."""
     table = attack()
