@@ -72,28 +72,37 @@ def pair(table: pl.DataFrame, rule: PairRule, state: PairState) -> pl.DataFrame:
     meet(key, np.minimum(role, 2), rule.once, match, waits)
     _remember(rows, np.flatnonzero(waits), kept, state)
 
-    role = role[carried:]
-    found = pl.Series("_match", match[carried:])
-    found = found.set(found < 0, None)
-    asked = rows.select(kept).select(pl.all().gather(found))
-    here = rows.slice(carried)
-    same = here.select(pl.all_horizontal(pl.col(name).eq_missing(asked[name]) for name in keys)).to_series()
-    met = same & found.is_not_null()
-    is_response = pl.Series(role == 2)
-    state.matched += int((met & is_response).sum())
-    state.unmatched += int((~met & is_response).sum())
-    filled = [
-        pl.when(met & table[name].is_null()).then(asked[name]).otherwise(table[name]).alias(name)
-        for name in rule.copy
-        if name in table.columns
-    ]
-    duration = (table[TIME] - asked[TIME]).clip(lower_bound=0)
-    table = table.with_columns(
-        *filled,
-        pl.when(met).then(duration).alias("event.duration"),
-        pl.when(is_response).then(met).alias(rule.matched),
+    filling = [name for name in rule.copy if name in table.columns and _worth(rows[name], table[name])]
+    found = match[carried:] >= 0
+    asked = rows.select(*dict.fromkeys((*keys, TIME, *filling)))[np.maximum(match[carried:], 0)]
+    there = asked.rename(lambda name: "asked " + name)
+    same = [pl.col(name).eq_missing(pl.col("asked " + name)) for name in keys]
+    met = pl.col("asked") & pl.all_horizontal(same)
+    duration = (pl.col(TIME) - pl.col("asked " + TIME)).clip(lower_bound=0)
+    answer = pl.col("answer")
+    table = (
+        table.hstack(there)
+        .hstack([pl.Series("asked", found), pl.Series("answer", role[carried:] == 2)])
+        .with_columns(
+            *(
+                pl.when(met & pl.col(name).is_null()).then(pl.col("asked " + name)).otherwise(pl.col(name)).alias(name)
+                for name in filling
+            ),
+            pl.when(met).then(duration).alias("event.duration"),
+            pl.when(answer).then(met).alias(rule.matched),
+        )
+        .drop("asked", "answer", *there.columns)
     )
+    answers = int((role[carried:] == 2).sum())
+    matched = int(table[rule.matched].sum())
+    state.matched += matched
+    state.unmatched += answers - matched
     return rule.finish(table) if rule.finish is not None else table
+
+
+def _worth(known: pl.Series, here: pl.Series) -> bool:
+    """Whether a column can be filled in at all."""
+    return known.null_count() < len(known) and here.null_count() > 0
 
 
 def _remember(rows: pl.DataFrame, waiting: I64, kept: tuple[str, ...], state: PairState) -> None:
