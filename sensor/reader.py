@@ -1,0 +1,417 @@
+"""The door of the sensor: what is this input, and its events.
+
+``open_input`` looks at the first bytes, never at the name. Captures go through ``capture.CaptureWalk`` and the
+decoders, logs through a ``LineParser``. numba is imported when the first block of a capture is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import polars as pl
+
+from event import registry
+from event.errors import ConfigError, InputError
+from event.table import conform, event_ids, origin_of
+from sensor import DECODERS, PARSERS
+from sensor import kernels_layout as k
+from sensor.base import Account, Decoder, Input, LineParser, SensorLimits
+from sensor.capture import ByteSource, CaptureWalk, capture_kind, open_bytes
+from sensor.collapse import collapse as join_identical
+from sensor.dispatch import APPS, BOUNDS, sign_columns
+from sensor.flow import arp_table, flow_tables
+from sensor.link import read_notes
+from sensor.pair import PairState, pair
+from sensor.stream import Endpoints, Messages, endpoints, take_messages
+
+Kind = Literal["pcap", "pcapng", "zeek", "suricata", "syslog"]
+KINDS: tuple[Kind, ...] = ("pcap", "pcapng", "zeek", "suricata", "syslog")
+
+_LOG_BLOCK = 8 << 20  # bytes of text at once: a few ten thousand lines
+_LONGEST_LINE = 1 << 24  # bytes; a longer line is cut there and counted
+_SYSLOG = re.compile(
+    rb"""^(?:
+        (?:\d{1,8}\ )?<\d{1,3}>                            # <34>Oct 11 22:14:15, or with octets counted (RFC 6587)
+      | [A-Z][a-z]{2}\ [\ \d]\d\ \d\d:\d\d:\d\d\           # Oct 11 22:14:15 host, as files of RFC 3164 have it
+      | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*\ \S+\ \S         # 2026-10-11T22:14:15.003Z host app, as rsyslog writes
+    )""",
+    re.VERBOSE,
+)
+
+
+def open_input(
+    path: Path | BinaryIO,
+    *,
+    name: str | None = None,
+    kind: str | None = None,
+    collapse: bool = True,
+    limits: SensorLimits = SensorLimits(),  # noqa: B008 - frozen
+    decoders: Sequence[str] | None = None,
+    reference_year: int | None = None,
+) -> Input:
+    """Find out what an input is and make it ready to be read.
+
+    Args:
+        path: File, or a binary stream (a pipe). gzip and zstd are recognised by content.
+        name: How the user calls it; the path if None. Stands in ``log.file.path`` and in errors.
+        kind: One of ``KINDS``, where the content is not to be asked.
+        collapse: Identical polls become one event.
+        limits: Bounds of all live state.
+        decoders: Which protocols are decoded; all if None.
+        reference_year: Year of log lines that carry none.
+
+    Raises:
+        InputError: It cannot be opened, is empty, or is neither a capture nor a log that is known.
+        ConfigError: A kind or decoder that does not exist.
+    """
+    label = name or (str(path) if isinstance(path, Path) else "<stream>")
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"unknown kind of input {kind!r}", hint=f"known: {', '.join(KINDS)}")
+    source = open_bytes(path, label)
+    try:
+        return _open(source, label, kind, collapse, limits, decoders, reference_year)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _open(
+    source: ByteSource,
+    label: str,
+    kind: str | None,
+    collapse: bool,
+    limits: SensorLimits,
+    decoders: Sequence[str] | None,
+    reference_year: int | None,
+) -> Input:
+    peek = source.peek(64)
+    if capture_kind(peek) is None:
+        peek = source.peek(1 << 16)
+    if not peek:
+        raise InputError(source.problem or "empty, expected a capture or a log", where=f"{label}, byte 0")
+    found = capture_kind(peek)
+    if found is not None and kind in (None, "pcap", "pcapng"):
+        return CaptureInput(source, label, collapse, limits, load_decoders(decoders))
+    if kind in ("pcap", "pcapng"):
+        raise InputError(f"expected a {kind} magic number, found {peek[:4].hex()}", where=f"{label}, byte 0")
+    log = kind or _log_kind(peek)
+    if log is None:
+        raise InputError(
+            f"neither a capture nor a log that is known: it starts with {peek[:4].hex()}",
+            where=f"{label}, byte 0",
+            hint="expected pcap, pcapng (plain, gzip, zstd), Zeek TSV or JSON, Suricata EVE, or syslog",
+        )
+    parser: LineParser = registry.load("parsers", log, PARSERS)
+    return LogInput(source, label, log, parser, reference_year)  # type: ignore[arg-type]
+
+
+def _log_kind(head: bytes) -> str | None:
+    """Kind of a log by its first lines; None if it is none that is known."""
+    lines = [line for line in head[: 1 << 16].removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()][:20]
+    for line in lines:
+        if line.startswith((b"#separator", b"#fields", b"#path")):
+            return "zeek"
+        if line.lstrip().startswith(b"{"):
+            if b'"event_type"' in line:
+                return "suricata"
+            if b'"_path"' in line or (b'"ts"' in line and (b'"uid"' in line or b'"id.orig_h"' in line)):
+                return "zeek"
+        elif _SYSLOG.match(line):
+            return "syslog"
+    return None
+
+
+def load_decoders(names: Sequence[str] | None) -> dict[int, Decoder]:
+    """Decoders by the kernels' number of their application.
+
+    Raises:
+        ConfigError: A name that no decoder has, or whose messages the kernels cannot find.
+    """
+    loaded: dict[int, Decoder] = {}
+    for name in DECODERS if names is None else names:
+        decoder: Decoder = registry.load("decoders", name, DECODERS)
+        if name not in APPS:
+            raise ConfigError(f"messages of {name!r} cannot be found in captures", hint=f"known: {', '.join(APPS)}")
+        loaded[APPS[name]] = decoder
+    return loaded
+
+
+@dataclass(slots=True)
+class _Running:
+    """One decoder at work on one input."""
+
+    decoder: Decoder
+    decode: Any
+    pairs: PairState
+
+
+@dataclass(slots=True)
+class CaptureInput:
+    """A capture; see ``sensor.base.Input``."""
+
+    kind: Any = field(init=False)
+    account: Account = field(init=False)
+    source: ByteSource
+    name: str
+    collapse: bool
+    limits: SensorLimits
+    decoders: dict[int, Decoder]
+    _walk: CaptureWalk = field(init=False)
+    _origin: str = field(init=False)
+    _running: dict[int, _Running] = field(init=False)
+    _bounds: dict[int, int] = field(init=False)
+    _said: int = 0
+
+    def __post_init__(self) -> None:
+        apps = sum(1 << app for app in self.decoders)
+        self._walk = CaptureWalk(self.source, self.name, self.limits, apps)
+        self.kind = self._walk.kind
+        self.account = Account(self.name, self._walk.kind)
+        self._origin = origin_of(self._walk.head)
+        self._running = {
+            app: _Running(d, d.new() if d.new is not None else d.decode, PairState(limit=self.limits.pairs))
+            for app, d in self.decoders.items()
+        }
+        self._bounds = dict.fromkeys(BOUNDS, 0)
+
+    def tables(self) -> Iterator[pl.DataFrame]:
+        """Yield event tables; see ``sensor.base.Input.tables``."""
+        from sensor.kernel_cache import prepare
+
+        prepare()
+        started = time.monotonic()
+        spent = 0.0
+        walk = self._walk
+        try:
+            for _ in walk.steps():
+                self._count()
+                for table in self._flush():
+                    spent += time.monotonic() - started
+                    self.account.seconds = spent
+                    yield table
+                    started = time.monotonic()
+        finally:
+            self._count()
+            spent += time.monotonic() - started
+            self.account.seconds = spent
+            self.source.close()
+        if walk.error is not None:
+            self.account.error = str(walk.error)
+            raise walk.error
+
+    def _count(self) -> None:
+        c = self._walk.state.c
+        account = self.account
+        account.total = int(c[k.C_FRAME])
+        account.decoded = int(c[k.C_DECODED])
+        account.undecoded = int(c[k.C_UNDECODED])
+        account.failed = int(c[k.C_FAILED])
+        account.bytes = self._walk.bytes
+        account.notes = {**read_notes(self._walk.state), **self._walk.notes}
+        for running in self._running.values():
+            if running.pairs.forgotten:
+                account.notes[f"{running.decoder.name}_requests_forgotten"] = running.pairs.forgotten
+
+    def _flush(self) -> Iterator[pl.DataFrame]:
+        state = self._walk.state
+        c = state.c
+        ends = endpoints(state.locals[: int(c[k.C_LOCALS])])
+        for app, messages in take_messages(state).items():
+            table = self._decode(self._running[app], messages, ends)
+            if table is not None:
+                yield table
+        if c[k.C_ENDS]:
+            for table in flow_tables(state.ends[: int(c[k.C_ENDS])].copy(), self._origin):
+                yield self._finish(table)
+        if c[k.C_ARPS]:
+            yield self._finish(arp_table(state.arps[: int(c[k.C_ARPS])], self._origin, collapse=self.collapse))
+        said = self._signs(ends)
+        if said is not None:
+            yield said
+
+    def _decode(self, running: _Running, messages: Messages, ends: Endpoints) -> pl.DataFrame | None:
+        decoder = running.decoder
+        table = running.decode(messages.batch)
+        if table.is_empty():
+            return None
+        pdu = table["_pdu"].to_numpy().astype(np.int64)
+        base = messages.base_columns(pdu, ends)
+        table = table.drop("_pdu").with_columns([column.alias(name) for name, column in base.items()])
+        if decoder.pair is not None:
+            table = pair(table, decoder.pair, running.pairs)
+        if self.collapse:
+            table = join_identical(table, decoder, self.limits.collapse_ns)
+        ids = event_ids(self._origin, table["frame.number"], table["@timestamp"], decoder.name, table["_index"])
+        return self._finish(
+            table.drop("_flow", "_direction", "_time", "_index").with_columns(
+                ids.alias("event.id"),
+                pl.lit(decoder.name).alias("event.dataset"),
+                pl.lit(decoder.name).alias("network.protocol"),
+            )
+        )
+
+    def _signs(self, ends: Endpoints) -> pl.DataFrame | None:
+        """Events of dataset ``sensor``: what the kernels noticed, and bounds that were reached since the last flush."""
+        state = self._walk.state
+        c = state.c
+        parts = []
+        if c[k.C_SIGNS]:
+            table = sign_columns(state.signs[: int(c[k.C_SIGNS])])
+            local = table["_local"].to_numpy().astype(np.int64)
+            table = table.drop("_local")
+            if len(ends):
+                known = local >= 0
+                columns = ends.of(np.maximum(local, 0), np.zeros(len(local), np.int64))
+                mask = pl.Series(known)
+                table = table.with_columns(pl.when(mask).then(column).alias(name) for name, column in columns.items())
+            parts.append(table)
+        for place, (code, text) in BOUNDS.items():
+            new = int(c[place]) - self._bounds[place]
+            if new:
+                self._bounds[place] += new
+                parts.append(
+                    pl.DataFrame(
+                        {
+                            "@timestamp": pl.Series([int(c[k.C_TIME])]).cast(pl.Datetime("ns", "UTC")),
+                            "frame.number": [int(c[k.C_FRAME])],
+                            "error.code": [code],
+                            "error.message": [text],
+                            "event.count": [new],
+                        }
+                    )
+                )
+        if not parts:
+            return None
+        table = pl.concat(parts, how="diagonal")
+        index = pl.int_range(self._said, self._said + table.height, dtype=pl.Int64, eager=True)
+        self._said += table.height
+        ids = event_ids(self._origin, table["frame.number"], table["@timestamp"], "sensor", index)
+        return self._finish(
+            table.with_columns(
+                ids.alias("event.id"),
+                pl.lit("sensor").alias("event.dataset"),
+                pl.col("error.code").alias("event.action"),
+            )
+        )
+
+    def _finish(self, table: pl.DataFrame) -> pl.DataFrame:
+        kind = pl.lit("event")
+        if "error.code" in table.columns:
+            kind = pl.when(pl.col("error.code").is_not_null()).then(pl.lit("pipeline_error")).otherwise(kind)
+        return conform(
+            table.with_columns(
+                kind.alias("event.kind"),
+                pl.lit(["network"]).alias("event.category"),
+                pl.lit("sensor").alias("event.module"),
+                pl.lit(self.name).alias("log.file.path"),
+            )
+        )
+
+
+@dataclass(slots=True)
+class LogInput:
+    """A log of lines; see ``sensor.base.Input``."""
+
+    source: ByteSource
+    name: str
+    kind: Any
+    parser: LineParser
+    reference_year: int | None
+    account: Account = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.account = Account(self.name, self.kind)
+
+    def tables(self) -> Iterator[pl.DataFrame]:
+        """Yield event tables; see ``sensor.base.Input.tables``."""
+        started = time.monotonic()
+        spent = 0.0
+        origin = origin_of(self.source.peek(1 << 20))
+        try:
+            for lines, offsets in self._blocks():
+                for table in self._parse(lines, offsets, origin):
+                    spent += time.monotonic() - started
+                    yield table
+                    started = time.monotonic()
+        finally:
+            self.account.bytes = self.source.raw_bytes
+            self.account.seconds = spent + time.monotonic() - started
+            self.source.close()
+        if self.source.problem is not None:
+            error = InputError(self.source.problem, where=f"{self.name}, byte {self.source.raw_bytes}")
+            self.account.error = str(error)
+            raise error
+
+    def _blocks(self) -> Iterator[tuple[pl.Series, pl.Series]]:
+        """Whole lines with their byte offsets; a line over a block's border waits for its end."""
+        buffer = bytearray(_LOG_BLOCK)
+        view = memoryview(buffer)
+        rest = b""
+        offset = 0
+        while True:
+            try:
+                count = self.source.readinto(view)
+            except OSError as error:
+                self.source.problem = f"cannot be read: {error.strerror or error}"
+                count = 0
+            data = rest + bytes(view[:count])
+            if count == 0:
+                if data:
+                    yield _lines(data, offset)
+                return
+            end = data.rfind(b"\n") + 1
+            if end == 0 and len(data) > _LONGEST_LINE:
+                end = len(data)
+                self.account.notes["lines_cut"] = self.account.notes.get("lines_cut", 0) + 1
+            if end:
+                yield _lines(data[:end], offset)
+            rest = data[end:]
+            offset += end
+
+    def _parse(self, lines: pl.Series, offsets: pl.Series, origin: str) -> Iterator[pl.DataFrame]:
+        account = self.account
+        rows = failed = 0
+        for table in self.parser.parse(lines, offsets, reference_year=self.reference_year):
+            if table.is_empty():
+                continue
+            rows += table.height
+            failed += int((table["event.kind"] == "pipeline_error").sum())
+            zero = pl.Series(np.zeros(table.height, np.int64))
+            dataset = str(table["event.dataset"][0])
+            ids = event_ids(origin, table["log.offset"], table["@timestamp"], dataset, zero)
+            yield conform(table.with_columns(ids.alias("event.id"), pl.lit(self.name).alias("log.file.path")))
+        account.total += rows
+        account.failed += failed
+        account.decoded += rows - failed
+        if len(lines) > rows:
+            account.notes["header_and_empty_lines"] = account.notes.get("header_and_empty_lines", 0) + len(lines) - rows
+
+
+def _lines(data: bytes, offset: int) -> tuple[pl.Series, pl.Series]:
+    """Lines of a block without their ends, and the offset of each; bytes that are no UTF-8 are replaced."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
+    starts = np.concatenate([[0], ends + 1])
+    text = data.decode("utf-8", "replace").split("\n")
+    if data.endswith(b"\n"):
+        text.pop()
+        starts = starts[:-1]
+    lines = pl.Series(text, dtype=pl.String).str.strip_suffix("\r")
+    return lines, pl.Series(starts.astype(np.int64) + offset)
+
+
+def missing_modules() -> list[str]:
+    """Decoders and parsers named in this room whose module cannot be imported: for ``doctor``."""
+    absent = []
+    for name, place in {**DECODERS, **PARSERS}.items():
+        try:
+            importlib.import_module(place.partition(":")[0])
+        except ImportError:
+            absent.append(name)
+    return absent

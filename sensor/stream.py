@@ -1,0 +1,132 @@
+"""From message rows that the kernels filled to ``PduBatch`` and to the columns that every event of them has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from sensor import kernels_layout as k
+from sensor.base import PDU_AFTER_GAP, PDU_CUT, PDU_MIDSTREAM, I64, PduBatch
+from sensor.flow import addresses, ports_of, sides, times, transport_names, versions, vlans
+
+_TAGS = ((PDU_CUT, "truncated"), (PDU_AFTER_GAP, "after_gap"), (PDU_MIDSTREAM, "midstream"))
+_LATE = 1_000_000  # index of messages that came out when their flow was closed: no clash with those of its frame
+
+
+def _tag_lists() -> pl.Series:
+    lists = [[name for bit, name in _TAGS if flags & bit] or None for flags in range(16)]
+    return pl.Series(lists, dtype=pl.List(pl.String))
+
+
+_TAG_TABLE = _tag_lists()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Both sides of the flows that occur in one flush, one row a flow; strings are made here, once."""
+
+    columns: pl.DataFrame
+    """``client.ip client.port server.ip server.port network.transport network.type network.vlan.id ...``"""
+    both_ips: pl.Series
+    """Clients' addresses, then servers': a message's source is row ``local + direction * n``."""
+    both_ports: pl.Series
+
+    def __len__(self) -> int:
+        return self.columns.height
+
+    def of(self, local: I64, direction: I64) -> dict[str, pl.Series]:
+        """Address columns of messages."""
+        n = self.columns.height
+        source = pl.Series((local + direction * n).astype(np.uint32))
+        target = pl.Series((local + (1 - direction) * n).astype(np.uint32))
+        rows = pl.Series(local.astype(np.uint32))
+        columns = {
+            "source.ip": self.both_ips.gather(source),
+            "source.port": self.both_ports.gather(source),
+            "destination.ip": self.both_ips.gather(target),
+            "destination.port": self.both_ports.gather(target),
+        }
+        columns.update({name: self.columns[name].gather(rows) for name in self.columns.columns})
+        return columns
+
+
+def endpoints(rows: k.Records) -> Endpoints:
+    """Make the strings of the flows of one flush; ``rows`` are records of dtype ``LOCAL``."""
+    two = sides(rows)
+    version = rows["meta"] >> 8
+    meta = rows["meta"]
+    client = addresses(two["c0"], two["c1"], version)
+    server = addresses(two["s0"], two["s1"], version)
+    client_port = ports_of(two["cp"], meta)
+    server_port = ports_of(two["sp"], meta)
+    columns = {
+        "client.ip": client,
+        "client.port": client_port,
+        "server.ip": server,
+        "server.port": server_port,
+        "network.transport": transport_names(meta),
+        "network.type": versions(version),
+        "network.vlan.id": vlans(rows["vlan"]),
+        "network.inner.vlan.id": vlans(rows["inner_vlan"]),
+    }
+    some = {name: column for name, column in columns.items() if column.null_count() < len(column)}
+    return Endpoints(pl.DataFrame(some), pl.concat([client, server]), pl.concat([client_port, server_port]))
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The messages of one protocol in one flush."""
+
+    batch: PduBatch
+    local: I64
+    late: I64
+
+    def base_columns(self, pdu: I64, ends: Endpoints) -> dict[str, pl.Series]:
+        """Columns of decoded rows that come from frame and flow; ``pdu`` is each row's message."""
+        columns = ends.of(self.local[pdu], self.batch.direction[pdu])
+        columns["@timestamp"] = times(self.batch.timestamp[pdu])
+        columns["frame.number"] = pl.Series(self.batch.frame[pdu])
+        flags = self.batch.flags[pdu] & 15
+        if flags.any():
+            columns["tags"] = _TAG_TABLE.gather(pl.Series(flags.astype(np.uint32)))
+        columns["_flow"] = pl.Series(self.batch.flow[pdu])
+        columns["_direction"] = pl.Series(self.batch.direction[pdu])
+        columns["_time"] = pl.Series(self.batch.timestamp[pdu])
+        columns["_index"] = pl.Series(_running(self.batch.frame[pdu], self.late[pdu]))
+        return columns
+
+
+def _running(frame: I64, late: I64) -> I64:
+    """Number of each row within its frame, from 0; rows of one frame are neighbours."""
+    n = len(frame)
+    place = np.arange(n, dtype=np.int64)
+    if n == 0:
+        return place
+    key = frame * 2 + late
+    order = np.argsort(key, kind="stable") if (np.diff(key) < 0).any() else place
+    ordered = key[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    counts = place - np.repeat(starts, np.diff(np.append(starts, n)))
+    out = np.empty(n, np.int64)
+    out[order] = counts
+    return out + late * _LATE
+
+
+def take_messages(state: k.State) -> dict[int, Messages]:
+    """Messages in ``state`` by application. The bytes are those of ``state``: use them before the walk goes on."""
+    c = state.c
+    rows = state.pdus[: int(c[k.C_PDUS])]
+    data = state.data[: int(c[k.C_DATA])]
+    app = rows["app"]
+    out = {}
+    for number in np.unique(app).tolist():
+        mine = rows if len(out) == 0 and (app == number).all() else rows[app == number]
+        wide = {
+            name: np.ascontiguousarray(mine[name], dtype=np.int64)
+            for name in ("offset", "length", "flow", "direction", "timestamp", "frame", "flags", "expected")
+        }
+        batch = PduBatch(data=data, **wide)
+        out[number] = Messages(batch, mine["local"].astype(np.int64), mine["late"].astype(np.int64))
+    return out
