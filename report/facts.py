@@ -368,7 +368,7 @@ class Case:
 
 
 def encodable(text: str) -> str:
-    """Text with lone surrogates spelled out (``\\udcff``)."""
+    r"""Text with lone surrogates spelled out (``\udcff``)."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

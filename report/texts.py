@@ -27,7 +27,7 @@ def _table() -> dict[str, dict[str, str]]:
     return table
 
 
-def keys() -> frozenset[str]:
+def all_keys() -> frozenset[str]:
     """All keys."""
     return frozenset(_table())
 
