@@ -49,7 +49,7 @@ def _records(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _segment(frame: int, link: int, octets: bytes) -> Segment | None:
-    at = {0: 4, 1: 14, 101: 0, 113: 16, 276: 20}.get(link)
+    at = {0: 4, 1: 14, 12: 0, 101: 0, 113: 16, 228: 0, 276: 20}.get(link)
     if at is None:
         return None
     while link == 1 and octets[at - 2 : at] in (b"\x81\x00", b"\x88\xa8"):
