@@ -17,8 +17,9 @@ from math import isqrt
 from typing import Literal
 
 from event.incident import Asset
+from report.alerts import LEVELS, TargetCount
 from report.document import RiskBand
-from report.facts import GENERAL_SERVICES, INDUSTRIAL, LEVELS, PLAINTEXT, Case, Pair, is_outside
+from report.facts import GENERAL_SERVICES, INDUSTRIAL, PLAINTEXT, Case, Pair
 
 BANDS: tuple[tuple[int, RiskBand], ...] = (
     (5, "very_low"),
@@ -51,11 +52,18 @@ _CONTROL_TECHNIQUES = frozenset(
 """Techniques that change what a controller does."""
 _CONTROLLERS = frozenset({"plc", "rtu", "ied", "gateway"})
 _STATIONS = frozenset({"master", "hmi", "engineering_station", "scada", "historian", "server"})
+_SERVING = ("_server", "_outstation", "_controlled_station")
+_OFTEN = 10
+"""Alerts from which on frequency raises the threat by one."""
 RETENTION_DAYS = 180
 """网络安全法 (2025 修正) Art 23: network logs for six months at least."""
 
 Verdict = Literal["met", "not_met", "undecided", "not_observed"]
 """符合性线索, 不符合线索, 无法判断, 未观察到."""
+
+
+Ease = Literal["controlled", "no_authentication", "presumed"]
+"""Why the weakness is as easy to use as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,14 @@ class AssetRisk:
     value_presumed: bool
     threat: int
     ease: int
-    ease_reason: Literal["controlled", "no_authentication", "presumed"]
+    ease_reason: Ease
     effect: int
     likelihood: int
     loss: int
     risk: int
     band: RiskBand
+    alerts: int
+    """Alerts that name it as destination."""
     sample: tuple[str, ...]
     """Ids of alerts that the threat value rests on."""
 
@@ -101,57 +111,53 @@ def band_of(risk: int) -> RiskBand:
 
 def risks(case: Case) -> list[AssetRisk]:
     """Risk of every asset that alerts or incidents name as a target, and of important ones; gravest first."""
-    levels: dict[str, list[tuple[int, str, frozenset[str]]]] = {}
-    for row in case.alert_rows.values():
-        level = str(row["rule.level"])
-        capability = 5 - LEVELS.index(level) if level in LEVELS else 1
-        techniques = frozenset(_bare(t) for t in row["threat.technique.id"] or ())
-        if row["destination.ip"]:
-            entry = (capability, str(row["event.id"]), techniques)
-            levels.setdefault(str(row["destination.ip"]), []).append(entry)
+    counts = case.alerts.targets(_CONTROL_TECHNIQUES)
     attackers = {ip for i in case.incidents for ip in i.attackers}
     targets = {ip for i in case.incidents for ip in i.targets}
     found = []
     for ip, asset in case.assets.items():
-        mine = levels.get(ip, [])
-        if ip in attackers and ip not in targets and not mine:
+        mine = counts.get(ip)
+        if ip in attackers and ip not in targets and mine is None:
             continue
-        if not mine and ip not in targets and asset.importance not in ("critical", "important"):
+        if mine is None and ip not in targets and asset.importance not in ("critical", "important"):
             continue
         found.append(_risk(asset, mine))
     return sorted(found, key=lambda r: (-r.risk, -r.threat, -r.value))
 
 
-def _risk(asset: Asset, alerts: list[tuple[int, str, frozenset[str]]]) -> AssetRisk:
+def _risk(asset: Asset, mine: TargetCount | None) -> AssetRisk:
     value = _ASSET_VALUE.get(asset.importance or "", _PRESUMED)
-    threat = max((c for c, _, _ in alerts), default=1)
-    if len(alerts) >= 10:  # frequency: ten alerts or more raise it by one
+    threat = 5 - LEVELS.index(mine.level) if mine else 1
+    if mine and mine.alerts >= _OFTEN:
         threat = min(5, threat + 1)
-    if any(t & _CONTROL_TECHNIQUES for _, _, t in alerts):
-        ease, reason = 5, "controlled"
-    elif any(r.rpartition("_")[0] in INDUSTRIAL for r in asset.roles_seen):
-        ease, reason = 4, "no_authentication"
-    else:
-        ease, reason = _PRESUMED, "presumed"
+    ease, reason = _ease(asset, mine)
     role = (asset.role or "").lower()
-    serves = any(r.endswith(("_server", "_outstation", "_controlled", "_slave")) for r in asset.roles_seen)
+    serves = any(r.endswith(_SERVING) and r.partition("_")[0] in INDUSTRIAL for r in asset.roles_seen)
     effect = 5 if role in _CONTROLLERS or (not role and serves) else 4 if role in _STATIONS else _PRESUMED
     likelihood, loss = root(threat * ease), root(value * effect)
-    worst = sorted(alerts, key=lambda a: -a[0])
     return AssetRisk(
         asset=asset,
         value=value,
         value_presumed=asset.importance is None,
         threat=threat,
         ease=ease,
-        ease_reason=reason,  # type: ignore[arg-type]
+        ease_reason=reason,
         effect=effect,
         likelihood=likelihood,
         loss=loss,
         risk=likelihood * loss,
         band=band_of(likelihood * loss),
-        sample=tuple(i for _, i, _ in worst[:3]),
+        alerts=mine.alerts if mine else 0,
+        sample=mine.sample if mine else (),
     )
+
+
+def _ease(asset: Asset, mine: TargetCount | None) -> tuple[int, Ease]:
+    if mine and mine.controlled:
+        return 5, "controlled"
+    if any(r.partition("_")[0] in INDUSTRIAL for r in asset.roles_seen):
+        return 4, "no_authentication"
+    return _PRESUMED, "presumed"
 
 
 def clues(case: Case) -> list[Clue]:
@@ -187,7 +193,7 @@ def _zones(case: Case) -> Clue:
     if not crossing:
         return Clue("zones", "not_observed", w("clue.zones.none"))
     ends = {(p.source, p.destination) for p in crossing}
-    sample = _alerts_between(case, ends)
+    sample = case.alerts.between(sorted(ends))
     return Clue("zones", "not_met", w("clue.zones.seen", n=len(ends), routes=_routes(case, crossing)), sample)
 
 
@@ -207,7 +213,7 @@ def _border(case: Case) -> Clue:
     w = case.w
     if not case.pairs:
         return Clue("border", "undecided", w("clue.no_flows"))
-    outside = [p for p in case.pairs if is_outside(p.source, case.site) or is_outside(p.destination, case.site)]
+    outside = [p for p in case.pairs if case.is_outside(p.source) or case.is_outside(p.destination)]
     if not outside:
         return Clue("border", "not_observed", w("clue.border.none"))
     ends = {(p.source, p.destination) for p in outside}
@@ -226,10 +232,10 @@ def _general_services(case: Case) -> Clue:
 
 def _detection(case: Case) -> Clue:
     w = case.w
-    total = len(case.alert_rows)
+    total = len(case.alerts)
     if not total:
         return Clue("detection", "undecided", w("clue.detection.none"))
-    whole = sum(1 for r in case.alert_rows.values() if r["source.ip"] and r["destination.ip"] and r["rule.id"])
+    whole = case.alerts.complete()
     verdict: Verdict = "met" if whole == total else "undecided"
     return Clue("detection", verdict, w("clue.detection.seen", n=total, whole=whole))
 
@@ -237,15 +243,10 @@ def _detection(case: Case) -> Clue:
 def _device_access(case: Case) -> Clue:
     w = case.w
     industrial = sorted({p.protocol for p in case.pairs if p.protocol in INDUSTRIAL})
-    rows = [
-        r for r in case.alert_rows.values() if {_bare(t) for t in r["threat.technique.id"] or ()} & _CONTROL_TECHNIQUES
-    ]
-    if rows:
-        devices = w.some(
-            [case.asset(ip) for ip in dict.fromkeys(r["destination.ip"] for r in rows if r["destination.ip"])], 4
-        )
-        text = w("clue.access.controlled", n=len(rows), devices=devices or w("missing.site"))
-        return Clue("access", "not_met", text, tuple(str(r["event.id"]) for r in rows[:3]))
+    n, ends, sample = case.alerts.carrying(_CONTROL_TECHNIQUES)
+    if n:
+        devices = w.some([case.asset(ip) for ip in ends], 4) or w("missing.site")
+        return Clue("access", "not_met", w("clue.access.controlled", n=n, devices=devices), sample)
     if industrial:
         return Clue("access", "undecided", w("clue.access.plain", names=w.join([w.protocol(n) for n in industrial])))
     return Clue("access", "undecided", w("clue.access.none"))
@@ -256,7 +257,7 @@ def _wide_area(case: Case) -> Clue:
     found = [
         p
         for p in case.pairs
-        if p.protocol in INDUSTRIAL and (is_outside(p.source, case.site) or is_outside(p.destination, case.site))
+        if p.protocol in INDUSTRIAL and (case.is_outside(p.source) or case.is_outside(p.destination))
     ]
     if not found:
         return Clue("wide_area", "not_observed" if case.pairs else "undecided", w("clue.wide_area.none"))
@@ -272,12 +273,3 @@ def _retention(case: Case) -> Clue:
     if shortest < RETENTION_DAYS:
         return Clue("retention", "not_met", w("clue.retention.short", days=shortest, need=RETENTION_DAYS))
     return Clue("retention", "met", w("clue.retention.ok", days=shortest, need=RETENTION_DAYS))
-
-
-def _alerts_between(case: Case, ends: set[tuple[str, str]]) -> tuple[str, ...]:
-    rows = case.alert_rows.values()
-    return tuple(str(r["event.id"]) for r in rows if (r["source.ip"], r["destination.ip"]) in ends)[:3]
-
-
-def _bare(technique: object) -> str:
-    return str(technique).upper().removeprefix("ATTACK.").partition(".")[0]

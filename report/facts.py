@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_address
 from typing import get_args
 
 import polars as pl
 
-from event.incident import Asset, Grade, Incident, Level
-from event.site import Site
+from event.incident import Asset, Grade, Incident
+from event.site import Segment, Site
+from report.alerts import LEVELS, Alerts
 from report.document import Evidence, EvidenceRef
 from report.wording import Wording
 
-LEVELS: tuple[Level, ...] = ("critical", "high", "medium", "low", "informational")
-"""Gravest first."""
 GRADES: tuple[Grade, ...] = get_args(Grade)
 """Gravest first."""
 INDUSTRIAL = frozenset({"modbus", "iec104", "dnp3", "s7comm"})
@@ -31,28 +30,8 @@ GENERAL_SERVICES = frozenset({"smtp", "pop3", "imap", "http", "telnet", "rlogin"
 """通用服务 that GB/T 22239-2019 forbids at the border of a control system."""
 
 _EVIDENCE_LIMIT = 300
-_STRING_COLUMNS = ("event.id", "rule.id", "rule.name", "rule.name_zh", "rule.level", "source.ip", "destination.ip")
-_LIST_COLUMNS = ("threat.technique.id", "threat.tactic.name", "alert.event_ids")
-_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400, 30 * 86400)
-_MAX_BUCKETS = 36
-
-
-@dataclass(frozen=True, slots=True)
-class RuleCount:
-    """How often a rule matched."""
-
-    id: str
-    title: str
-    level: Level
-    alerts: int
-    events: int
-    sources: int
-    targets: int
-    first: datetime
-    last: datetime
-    techniques: tuple[str, ...]
-    sample: tuple[str, ...]
-    """Ids of the first alerts."""
+_PAIR_LIMIT = 50_000
+"""Conversations that are looked at one by one; those with alerts and most bytes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +92,11 @@ class Case:
         self.w = wording
         self.now = now
         self.ledger = Ledger()
-        self.alerts = _normalised(evidence.alerts)
-        self.alert_rows = {str(r["event.id"]): r for r in self.alerts.iter_rows(named=True)}
+        self.alerts = Alerts(evidence.alerts)
         self.titles = self._titles()
-        self.pairs = _pairs(evidence.flows)
+        self._known = {a.ip: a for a in site.assets}
+        self._segments: dict[str, Segment | None] = {}
+        self.pairs, self.pairs_left_off = _pairs(evidence.flows, self.alerts.pairs())
         self.assets = self._assets()
 
     # -- names --------------------------------------------------------------------------------------------
@@ -128,8 +108,9 @@ class Case:
             if local:
                 titles[str(rule.get("id"))] = str(local)
         if self.w.zh:
-            seen = self.alerts.filter(pl.col("rule.name_zh").is_not_null()).unique("rule.id", keep="first")
-            titles.update({str(r): str(n) for r, n in seen.select("rule.id", "rule.name_zh").iter_rows() if r})
+            titles.update(self.alerts.titles_zh())
+            listed = (a for i in self.incidents for a in i.alerts)
+            titles.update({a.rule_id: a.rule_name_zh for a in listed if a.rule_name_zh})
         return titles
 
     def rule_title(self, rule_id: str | None, name: str | None) -> str:
@@ -148,7 +129,7 @@ class Case:
 
     def asset_name(self, ip: str) -> str | None:
         """Name of an endpoint, declared or seen."""
-        known = self.site.asset_of(ip)
+        known = self._known.get(ip)
         if known:
             return known.name
         seen = self.evidence.assets.get(ip)
@@ -168,7 +149,9 @@ class Case:
         return tuple(refs)
 
     def _cite(self, one: str) -> str | None:
-        row = self.alert_rows.get(one)
+        if ("alert", one) in self.ledger.entries:
+            return self.ledger.entries["alert", one].ref
+        row = self.alerts.get(one)
         if row is None:
             known = next((a for i in self.incidents for a in i.alerts if a.id == one), None)
             if known is None:
@@ -191,85 +174,6 @@ class Case:
         return self.ledger.add(
             EvidenceRef(ref="", kind="alert", id=one, time=time, text=text, events=events, event_total=total)
         )
-
-    # -- counts -------------------------------------------------------------------------------------------
-
-    def level_counts(self) -> dict[Level, int]:
-        """Alerts by level, gravest first, levels without alerts left out."""
-        counts = Counter(str(v) for v in self.alerts["rule.level"])
-        return {level: counts[level] for level in LEVELS if counts[level]}
-
-    def rules(self) -> list[RuleCount]:
-        """Rules that matched: gravest first, then most alerts."""
-        found: dict[str, list[dict[str, object]]] = {}
-        for row in self.alert_rows.values():
-            found.setdefault(str(row["rule.id"] or row["rule.name"]), []).append(row)
-        counts = []
-        for rule_id, rows in found.items():
-            first = rows[0]
-            level = str(first["rule.level"])
-            times = [t for r in rows if isinstance(t := r["@timestamp"], datetime)]
-            counts.append(
-                RuleCount(
-                    id=rule_id,
-                    title=self.rule_title(rule_id, str(first["rule.name"]) if first["rule.name"] else None),
-                    level=level if level in LEVELS else "informational",
-                    alerts=len(rows),
-                    events=sum(int(str(r["alert.event_count"])) for r in rows if r["alert.event_count"] is not None),
-                    sources=len({r["source.ip"] for r in rows if r["source.ip"]}),
-                    targets=len({r["destination.ip"] for r in rows if r["destination.ip"]}),
-                    first=min(times),
-                    last=max(times),
-                    techniques=_strings(first["threat.technique.id"]),
-                    sample=tuple(str(r["event.id"]) for r in rows[:3]),
-                )
-            )
-        return sorted(counts, key=lambda c: (LEVELS.index(c.level), -c.alerts, c.title))
-
-    def techniques(self) -> list[tuple[str, int, tuple[str, ...]]]:
-        """ATT&CK techniques: id, alerts, ids of the first alerts; most alerts first."""
-        found: dict[str, list[str]] = {}
-        for row in self.alert_rows.values():
-            for technique in dict.fromkeys(_strings(row["threat.technique.id"])):
-                found.setdefault(technique, []).append(str(row["event.id"]))
-        ordered = sorted(found.items(), key=lambda kv: (-len(kv[1]), kv[0]))
-        return [(name, len(ids), tuple(ids[:3])) for name, ids in ordered]
-
-    def ends(self, column: str) -> list[tuple[str, int, dict[Level, int]]]:
-        """Addresses in ``source.ip`` or ``destination.ip`` of alerts: address, alerts, alerts by level."""
-        found: dict[str, Counter[str]] = {}
-        for row in self.alert_rows.values():
-            if row[column]:
-                found.setdefault(str(row[column]), Counter())[str(row["rule.level"])] += 1
-        rows = [(ip, sum(c.values()), {lv: c[lv] for lv in LEVELS if c[lv]}) for ip, c in found.items()]
-        return sorted(rows, key=lambda r: ([-r[2].get(lv, 0) for lv in LEVELS], r[0]))
-
-    def buckets(self) -> tuple[list[datetime], int, dict[Level, list[int]]]:
-        """Alerts over time: starts of the buckets, seconds of a bucket, counts by level."""
-        times = [(r["@timestamp"], str(r["rule.level"])) for r in self.alert_rows.values()]
-        if not times:
-            return [], 1, {}
-        low = min(t for t, _ in times)
-        high = max(t for t, _ in times)
-        since, until = self.evidence.since, self.evidence.until
-        # The whole period shows what was quiet, unless the alerts would shrink to one bar in it.
-        if (
-            since
-            and until
-            and since <= low
-            and high <= until
-            and (until - since) <= 20 * max(high - low, timedelta(minutes=3))
-        ):
-            low, high = since, until
-        span = max((high - low).total_seconds(), 1.0)
-        size = next((b for b in _BUCKETS if span / b < _MAX_BUCKETS), int(span // _MAX_BUCKETS) + 1)
-        start = int(low.timestamp()) // size * size
-        count = (int(high.timestamp()) - start) // size + 1
-        series: dict[Level, list[int]] = {level: [0] * count for level in self.level_counts()}
-        for time, level in times:
-            if level in series:
-                series[level][(int(time.timestamp()) - start) // size] += 1
-        return [datetime.fromtimestamp(start + i * size, UTC) for i in range(count)], size, series
 
     # -- assets and traffic -------------------------------------------------------------------------------
 
@@ -298,21 +202,27 @@ class Case:
         )
         return {a.ip: a for a in ordered}
 
+    def segment(self, ip: str) -> Segment | None:
+        """Declared segment of an address; looked up once an address."""
+        if ip not in self._segments:
+            self._segments[ip] = self.site.segment_of(ip)
+        return self._segments[ip]
+
     def segment_name(self, ip: str) -> str | None:
-        """Declared segment of an address."""
-        segment = self.site.segment_of(ip)
+        """Name of the segment of an address, declared or seen."""
+        segment = self.segment(ip)
         if segment:
             return segment.name
         asset = self.assets.get(ip)
         return asset.segment if asset else None
 
+    def is_outside(self, ip: str) -> bool:
+        """Whether ``ip`` is a public address that no declared segment holds."""
+        return _is_public(ip) and self.segment(ip) is None
+
     def alert_pairs(self) -> set[tuple[str, str]]:
         """Endpoints (source, destination) with alerts between them."""
-        pairs = {
-            (str(r["source.ip"]), str(r["destination.ip"]))
-            for r in self.alert_rows.values()
-            if r["source.ip"] and r["destination.ip"]
-        }
+        pairs = self.alerts.pairs()
         for incident in self.incidents:
             pairs.update((a.source, a.destination) for a in incident.alerts if a.source and a.destination)
         return pairs
@@ -356,25 +266,15 @@ class Case:
         """Conversations between endpoints of different declared segments; most bytes first."""
         found = []
         for pair in self.pairs:
-            a, b = self.site.segment_of(pair.source), self.site.segment_of(pair.destination)
+            a, b = self.segment(pair.source), self.segment(pair.destination)
             if a and b and a.name != b.name:
                 found.append(pair)
-        return sorted(found, key=lambda p: -p.bytes)
-
-    def external(self) -> list[Pair]:
-        """Conversations with an address of the public Internet at one end; most bytes first."""
-        found = [p for p in self.pairs if _is_public(p.source) or _is_public(p.destination)]
         return sorted(found, key=lambda p: -p.bytes)
 
 
 def encodable(text: str) -> str:
     r"""Text with lone surrogates spelled out (``\udcff``)."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def is_outside(ip: str, site: Site) -> bool:
-    """Whether ``ip`` is a public address that no declared segment holds."""
-    return _is_public(ip) and site.segment_of(ip) is None
 
 
 def _is_public(ip: str) -> bool:
@@ -423,27 +323,22 @@ def _merge(a: Asset, b: Asset) -> Asset:
     )
 
 
-def _strings(value: object) -> tuple[str, ...]:
-    return tuple(str(v) for v in value) if isinstance(value, (list, tuple)) else ()
-
-
-def _normalised(alerts: pl.DataFrame) -> pl.DataFrame:
-    """Alerts with every column that is read here, ordered by time."""
-    missing: list[pl.Expr] = [pl.lit(None, pl.String).alias(c) for c in _STRING_COLUMNS if c not in alerts.columns]
-    missing += [pl.lit(None, pl.List(pl.String)).alias(c) for c in _LIST_COLUMNS if c not in alerts.columns]
-    if "alert.event_count" not in alerts.columns:
-        missing.append(pl.lit(None, pl.Int64).alias("alert.event_count"))
-    if "@timestamp" not in alerts.columns:
-        return alerts.clear().with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("@timestamp"), *missing)
-    wanted = ["@timestamp", *_STRING_COLUMNS, *_LIST_COLUMNS, "alert.event_count"]
-    frame = alerts.with_columns(missing).select(wanted).with_columns(pl.col("@timestamp").dt.cast_time_unit("us"))
-    return frame.sort("@timestamp", "event.id")
-
-
-def _pairs(flows: pl.DataFrame) -> list[Pair]:
+def _pairs(flows: pl.DataFrame, marked: set[tuple[str, str]]) -> tuple[list[Pair], int]:
+    """Conversations, and how many were left off; ``marked`` endpoints are kept first."""
     needed = ("source.ip", "destination.ip")
     if any(n not in flows.columns for n in needed):
-        return []
+        return [], 0
+    left = max(0, flows.height - _PAIR_LIMIT)
+    if left:
+        ends = pl.DataFrame(list(marked), schema=dict.fromkeys(needed, pl.String), orient="row").with_columns(hot=True)
+        flows = flows.join(ends, on=list(needed), how="left").sort(
+            pl.col("hot").fill_null(value=False),
+            "bytes",
+            "source.ip",
+            "destination.ip",
+            descending=[True, True, False, False],
+        )
+        flows = flows.head(_PAIR_LIMIT)
     pairs = []
     for row in flows.iter_rows(named=True):
         if row["source.ip"] is None or row["destination.ip"] is None:
@@ -458,7 +353,7 @@ def _pairs(flows: pl.DataFrame) -> list[Pair]:
                 flows=_whole(row, "flows"),
             )
         )
-    return sorted(pairs, key=lambda p: (-p.bytes, p.source, p.destination, p.protocol))
+    return sorted(pairs, key=lambda p: (-p.bytes, p.source, p.destination, p.protocol)), left
 
 
 def _whole(row: Mapping[str, object], name: str) -> int:

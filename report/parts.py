@@ -79,7 +79,7 @@ def rule_summary(case: Case) -> str:
     """Which rules were applied."""
     w, rules = case.w, case.evidence.rules
     if not rules:
-        fired = len(case.rules())
+        fired = len(case.alerts.rules())
         return w("rules.summary.unknown", fired=fired)
     correlations = sum(1 for r in rules if r.get("kind") == "correlation")
     return w("rules.summary", n=len(rules), correlations=correlations, problems=len(case.evidence.rule_problems))
@@ -167,6 +167,15 @@ def category(case: Case, incident: Incident) -> str | None:
     return w("category.more", main=text, others=w.join(others)) if others else text
 
 
+def category_reason(case: Case, incident: Incident) -> list[Fact]:
+    """Why the main category is what it is; nothing where no reason is on record."""
+    if not incident.categories:
+        return []
+    main = incident.categories[0]
+    reason = main.reason if case.w.zh else main.reason_en or main.reason
+    return [fact(case, "incident.reason", reason, sure=False)] if reason else []
+
+
 def grade_rows(case: Case, incident: Incident) -> Table:
     """Both grades with their reasons."""
     w = case.w
@@ -180,9 +189,12 @@ def grade_rows(case: Case, incident: Incident) -> Table:
                 Row(cells=(*head, w("grade.no_reason"), w("missing.dash"), w("missing.dash")), certainty="unknown")
             )
         for r in reasons:
-            basis = w("grade.basis", indicator=r.indicator, value=r.value or w("missing.site"))
-            if r.threshold:
-                basis = w("grade.basis.threshold", basis=basis, threshold=r.threshold)
+            indicator, value, threshold = _reason(r, w)
+            basis = indicator
+            if value or threshold:
+                basis = w("grade.basis", indicator=indicator, value=value or w("missing.site"))
+            if threshold:
+                basis = w("grade.basis.threshold", basis=basis, threshold=threshold)
             one = w(f"grade.{r.grade}") if r.grade else head[1]
             rows.append(Row(cells=(head[0], one, basis, r.source, w.term("mark", r.mark)), certainty=r.certainty))
     columns = (
@@ -193,6 +205,12 @@ def grade_rows(case: Case, incident: Incident) -> Table:
         Column(label=w("grade.mark"), width=12, align="center"),
     )
     return Table(title=w("grade.title"), columns=columns, rows=tuple(rows), note=w("grade.note"), certain=True)
+
+
+def _reason(r: GradeReason, w: Wording) -> tuple[str, str | None, str | None]:
+    if w.zh:
+        return r.indicator, r.value, r.threshold
+    return r.indicator_en or r.indicator, r.value_en or r.value, r.threshold_en or r.threshold
 
 
 def clock_state(case: Case, clock: Clock) -> str:
@@ -469,6 +487,8 @@ def limits(case: Case) -> Bullets:
         items.append(statement(text, "confirmed"))
     elif total:
         items.append(statement(w("limits.all_decoded", total=w.number(total)), "confirmed"))
+    if case.pairs_left_off:
+        items.append(statement(w("limits.pairs", n=w.number(case.pairs_left_off)), "confirmed"))
     unknown = sum(p.flows for p in case.pairs if p.protocol == "unknown")
     if unknown:
         items.append(statement(w("limits.unknown_protocol", n=w.number(unknown)), "confirmed"))

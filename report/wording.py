@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
+from correlate.regimes import attack
 from event.incident import Asset, Certainty
 from report.document import Language
 from report.texts import Texts
@@ -108,7 +109,7 @@ class Wording(Texts):
         known = self.get(f"role.{value}")
         if known:
             return known
-        protocol, _, side = value.rpartition("_")
+        protocol, _, side = value.partition("_")
         pattern = self.get(f"roleside.{side}") if protocol else None
         if pattern and self.get(f"protocol.{protocol}"):
             name = self.protocol(protocol)
@@ -127,15 +128,17 @@ class Wording(Texts):
         if not found:
             return value
         number = found[1].upper()
-        name = self.get(f"technique.{number}")
-        return f"{number}{found[2] or ''} {name}" if name else f"{number}{found[2] or ''}"
+        known = attack().techniques.get(number)
+        name = (known.zh if self.zh else known.en) if known else ""
+        return f"{number}{found[2] or ''} {name}".rstrip()
 
     def tactic(self, value: str | None) -> str:
         """An ATT&CK tactic."""
         if not value:
             return self("lane.none")
         key = value.lower().removeprefix("attack.").replace("_", "-").replace(" ", "-")
-        return self.get(f"tactic.{key}") or self.get(f"phase.{value}") or value
+        known = attack().tactics.get(key)
+        return (known.zh if self.zh else known.en) if known else value
 
     def certainty(self, value: Certainty) -> str:
         """The word of a certainty tier."""

@@ -31,7 +31,7 @@ from report.document import (
     paragraph,
     statement,
 )
-from report.facts import Case, is_outside
+from report.facts import Case
 from report.parts import ROWS, han
 from report.wording import Wording
 
@@ -108,8 +108,8 @@ def _metadata(case: Case, incident: Incident | None) -> Metadata:
 def _nothing(case: Case) -> ReportDocument:
     w = case.w
     text = [statement(w("first.nothing", period=w.span(case.evidence.since, case.evidence.until)), "not_observed")]
-    if case.alert_rows:
-        text.append(statement(w("first.nothing.alerts", n=len(case.alert_rows)), "confirmed"))
+    if len(case.alerts):
+        text.append(statement(w("first.nothing.alerts", n=len(case.alerts)), "confirmed"))
     text.append(statement(w("first.nothing.limit")))
     blocks: tuple[Block, ...] = (
         Callout(tone="neutral", title=w("first.nothing.title"), statements=tuple(text)),
@@ -225,6 +225,7 @@ class _First:
                 parts.fact(
                     case, "incidents.category", parts.category(case, i), missing="missing.judge", sure=False, cites=ids
                 ),
+                *parts.category_reason(case, i),
                 Fact(
                     label=w("first.grade"),
                     value=statement(grade, "inferred" if i.grade_cac or i.grade_gbt20986 else "unknown"),
@@ -343,7 +344,7 @@ class _First:
     def _attacker(self, ip: str) -> Row:
         case, w = self.case, self.w
         asset = case.assets.get(ip) or next((a for a in self.i.assets if a.ip == ip), None)
-        if is_outside(ip, case.site):
+        if case.is_outside(ip):
             where = w("clue.outside")
         else:
             where = w("clue.inside", segment=case.segment_name(ip) or w("clue.segment_open"))

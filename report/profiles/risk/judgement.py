@@ -28,7 +28,7 @@ def incidents(d: Draft) -> Section:
     case, w = d.case, d.w
     number = d.number(0)
     if not case.incidents:
-        key = "incidents.none_alerts" if case.alert_rows else "incidents.none"
+        key = "incidents.none_alerts" if len(case.alerts) else "incidents.none"
         body = (paragraph(statement(w(key), "not_observed")),)
         return Section(id="incidents", number=number, title=w("risk.incidents"), blocks=body)
     rows = tuple(
@@ -70,6 +70,7 @@ def _incident(d: Draft, incident: Incident, n: int) -> Section:
         parts.fact(
             case, "incidents.category", parts.category(case, i), missing="missing.judge", sure=False, cites=cites
         ),
+        *parts.category_reason(case, i),
         parts.fact(case, "incident.first", w.minute(i.first_seen), cites=cites[:1]),
         parts.fact(case, "incident.last", w.minute(i.last_seen), cites=cites[-1:]),
         parts.fact(case, "incident.discovered", w.minute(i.discovered)),
@@ -273,12 +274,12 @@ def appendix(d: Draft) -> Section:
     files = [e for i in case.incidents for e in i.evidence]
     for one in files:
         case.ledger.add(parts.file_ref(one))
-    fired = case.rules()
+    fired = case.alerts.rules()
     rule_rows = tuple(
         Row(
             cells=(
                 c.id,
-                c.title,
+                case.rule_title(c.id, c.name),
                 w(f"level.{c.level}"),
                 w.join([w.technique(t) for t in c.techniques]) or w("missing.dash"),
             )

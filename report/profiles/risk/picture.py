@@ -29,9 +29,10 @@ def situation(d: Draft) -> Section:
     case, w = d.case, d.w
     number = d.number(0)
     over_time: list[Block] = []
-    starts, size, series = case.buckets()
-    if starts:
-        total = len(case.alert_rows)
+    found = case.alerts.buckets(case.evidence.since, case.evidence.until)
+    if found:
+        starts, size, series = found.starts, found.seconds, found.series
+        total = len(case.alerts)
         sums = [sum(v[i] for v in series.values()) for i in range(len(starts))]
         peak = max(range(len(sums)), key=lambda i: sums[i])
         levels = w.join([w("numbers.level", level=w(f"level.{lv}"), n=sum(v)) for lv, v in series.items()])
@@ -50,7 +51,7 @@ def situation(d: Draft) -> Section:
                 x_label=w("axis.time"),
                 y_label=w("chart.time.y"),
                 unit=w("unit.alerts"),
-                starts=tuple(starts),
+                starts=starts,
                 bucket_seconds=size,
                 series=tuple(TimeSeries(level=lv, label=w(f"level.{lv}"), values=tuple(v)) for lv, v in series.items()),
                 note=w("chart.time.note", size=w.duration(size)),
@@ -196,7 +197,7 @@ def threats(d: Draft) -> Section:
     """五、威胁与告警: rules, techniques, origins and targets."""
     case, w = d.case, d.w
     number = d.number(0)
-    if not case.alert_rows:
+    if not len(case.alerts):
         body: tuple[Block, ...] = (paragraph(statement(w("situation.none"), "not_observed")),)
         return Section(id="threats", number=number, title=w("risk.threats"), blocks=body)
     sections = (
@@ -214,11 +215,11 @@ def threats(d: Draft) -> Section:
 
 def _rule_table(d: Draft) -> Table:
     case, w = d.case, d.w
-    counts = case.rules()
+    counts = case.alerts.rules()
     rows = tuple(
         Row(
             cells=(
-                c.title,
+                case.rule_title(c.id, c.name),
                 w(f"level.{c.level}"),
                 w.number(c.alerts),
                 w.number(c.events) if c.events else w("missing.dash"),
@@ -244,7 +245,7 @@ def _rule_table(d: Draft) -> Table:
 
 def _technique_blocks(d: Draft) -> tuple[Block, ...]:
     case, w = d.case, d.w
-    techniques = case.techniques()
+    techniques = case.alerts.techniques()
     if not techniques:
         return (paragraph(statement(w("techniques.none"), "not_observed")),)
     rows = tuple(
@@ -267,7 +268,7 @@ def _technique_blocks(d: Draft) -> tuple[Block, ...]:
 
 def _ends_table(d: Draft, column: str, key: str) -> Table:
     case, w = d.case, d.w
-    found = case.ends(column)
+    found = case.alerts.ends(column)
     rows = tuple(
         Row(
             cells=(

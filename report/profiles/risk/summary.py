@@ -39,7 +39,7 @@ def summary(d: Draft) -> Section:
                     asset=case.asset(r.asset.ip),
                     band=w(f"band.{r.band}"),
                     value=r.risk,
-                    alerts=sum(1 for row in case.alert_rows.values() if row["destination.ip"] == r.asset.ip),
+                    alerts=r.alerts,
                 ),
                 "inferred",
                 case.cite(r.sample),
@@ -54,7 +54,7 @@ def summary(d: Draft) -> Section:
 def _conclusion(d: Draft) -> Callout:
     case, w = d.case, d.w
     period = w.span(case.evidence.since, case.evidence.until)
-    alerts = len(case.alert_rows)
+    alerts = len(case.alerts)
     if not case.incidents and not alerts:
         known = bool(case.evidence.inputs or case.evidence.event_counts)
         text = w("conclusion.quiet", period=period) if known else w("conclusion.nothing")
@@ -97,7 +97,7 @@ def _conclusion(d: Draft) -> Callout:
 
 def _key_numbers(d: Draft) -> Table:
     case, w = d.case, d.w
-    levels = case.level_counts()
+    levels = case.alerts.levels()
     total = sum(case.evidence.event_counts.values())
     frames = [i for i in case.evidence.inputs if "frames" in i]
     lines = [i for i in case.evidence.inputs if "lines" in i]
@@ -116,7 +116,7 @@ def _key_numbers(d: Draft) -> Table:
         (w("numbers.read"), w.join(read) or w("missing.none"), w("numbers.read.note", n=len(case.evidence.inputs))),
         (w("numbers.events"), w.number(total), w("numbers.events.note", n=len(case.evidence.event_counts))),
         (w("numbers.assets"), w.number(len(case.assets)), w("numbers.assets.note", n=len(case.site.assets))),
-        (w("numbers.alerts"), w.number(len(case.alert_rows)), by_level or w("numbers.alerts.none")),
+        (w("numbers.alerts"), w.number(len(case.alerts)), by_level or w("numbers.alerts.none")),
         (w("numbers.incidents"), w.number(len(case.incidents)), by_grade or w("numbers.incidents.none")),
         (
             w("numbers.attackers"),
@@ -168,7 +168,7 @@ def _today(d: Draft) -> tuple[Statement, ...]:
             items.append(statement(w("today.questions")))
         if not wanted:
             items.append(statement(w("today.verify", n=len(case.incidents))))
-    elif case.alert_rows:
+    elif len(case.alerts):
         items.append(statement(w("today.alerts")))
     if any(i.get("error") for i in case.evidence.inputs):
         items.append(statement(w("today.inputs")))
