@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from event.errors import StoreError
@@ -26,8 +27,6 @@ _LEAST_CHUNK = 2_048
 _GROWTH = 4
 _LARGEST_CHUNK = 32 * ROW_GROUP
 _BUDGET_BATCHES = 4
-_LAST_ID = "\U0010ffff"
-"""Sorts behind every id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +76,33 @@ class Query:
 
 
 class _Cursor:
-    """Where the merge stands in one segment."""
+    """Where the merge stands in one segment. Instants of a descending merge are negated: keys always rise."""
 
     def __init__(self, files: Files, segment: Segment, query: Query, *, descending: bool) -> None:
         self.segment = segment
-        self.buffer: pl.DataFrame | None = None
         self._files = files
         self._query = query
         self._descending = descending
         self._read = 0
         self._growth = 1
+        self._held = pl.DataFrame()
+        self._times = np.empty(0, np.int64)
+        self._ids = pl.Series(dtype=pl.String)
+        self._at = 0
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to be read from the file (the chunk may still hold rows)."""
+        """Nothing is left to be read from the file (rows may still be held)."""
         return self._read >= self.segment.rows
 
+    @property
+    def empty(self) -> bool:
+        """No row is held."""
+        return self._at >= len(self._times)
+
     def fill(self, chunk: int) -> None:
-        """Read until the chunk has a row or the segment ends."""
-        while (self.buffer is None or self.buffer.is_empty()) and not self.ended:
+        """Read until a row is held or the segment ends."""
+        while self.empty and not self.ended:
             rows = min(chunk * self._growth, _LARGEST_CHUNK, self.segment.rows - self._read)
             start = self.segment.rows - self._read - rows if self._descending else self._read
             table = self._files.scan(self.segment)
@@ -105,32 +112,36 @@ class _Cursor:
             self._read += rows
             if frame.height * _GROWTH < rows:
                 self._growth *= _GROWTH  # few rows pass the predicate: look at more of them at once
-            self.buffer = frame.reverse() if self._descending else frame
-        if self.buffer is not None and self.buffer.is_empty():
-            self.buffer = None
+            self._held = frame.reverse() if self._descending else frame
+            times = self._held["@timestamp"].dt.epoch("ns").to_numpy()
+            self._times = ~times if self._descending else times  # ~x = -x - 1 reverses the order, without overflow
+            self._ids = self._held["event.id"]
+            self._at = 0
 
-    def key(self, row: int) -> tuple[int, str]:
-        """Key of a row held: instant in ns and id."""
-        assert self.buffer is not None
-        return int(self.buffer["@timestamp"].dt.epoch("ns")[row]), str(self.buffer["event.id"][row])
+    def first(self) -> int:
+        """Instant of the first row held."""
+        return int(self._times[self._at])
 
-    def take(self, bound: tuple[int, str] | None) -> pl.DataFrame | None:
-        """Hand out the rows up to the bound, inclusive; all if there is none."""
-        held = self.buffer
-        if held is None:
-            return None
-        if bound is None:
-            self.buffer = None
-            return held
-        instant = pl.lit(bound[0], dtype=_INSTANT)
-        time, event_id = pl.col("@timestamp"), pl.col("event.id")
-        if self._descending:
-            inside = (time > instant) | ((time == instant) & (event_id >= bound[1]))
-        else:
-            inside = (time < instant) | ((time == instant) & (event_id <= bound[1]))
-        count = int(held.select(inside.sum()).item())
-        self.buffer = held.slice(count) if count < held.height else None
-        return held.head(count) if count else None
+    def last(self) -> tuple[int, str]:
+        """Key of the last row held: instant and id."""
+        return int(self._times[-1]), str(self._ids[-1])
+
+    def take(self, bound: tuple[int, str | None] | None) -> pl.DataFrame | None:
+        """Hand out the rows up to the bound, inclusive; all if there is none.
+
+        Args:
+            bound: Instant and id; without an id, only rows before the instant.
+        """
+        end = len(self._times)
+        if bound is not None:
+            instant, event_id = bound
+            end = int(np.searchsorted(self._times, instant, "left"))
+            if event_id is not None:
+                same = int(np.searchsorted(self._times, instant, "right")) - end
+                ids = self._ids.slice(end, same)
+                end += int((ids >= event_id if self._descending else ids <= event_id).sum()) if same else 0
+        start, self._at = self._at, max(end, self._at)
+        return self._held.slice(start, end - start) if end > start else None
 
 
 def merged(
@@ -171,23 +182,21 @@ def _pieces(
     """The merge itself: ordered pieces of any size."""
 
     def edge(segment: Segment) -> int:
-        return segment.max_time if descending else segment.min_time
+        """Instant of the segment's first row to come."""
+        return ~segment.max_time if descending else segment.min_time
 
-    least, beyond = (max, _LAST_ID) if descending else (min, "")
-    waiting = sorted(segments, key=edge, reverse=not descending)  # the next one to come stands at the end
+    waiting = sorted(segments, key=edge, reverse=True)  # the next one to come stands at the end
     active: list[_Cursor] = []
     while waiting or active:
-        first = least(cursor.key(0)[0] for cursor in active) if active else None
-        if waiting and (first is None or least(edge(waiting[-1]), first) == edge(waiting[-1])):
+        if waiting and (not active or edge(waiting[-1]) <= min(cursor.first() for cursor in active)):
             cursor = _Cursor(files, waiting.pop(), query, descending=descending)
             cursor.fill(_chunk(len(active) + 1, batch_rows))
-            if cursor.buffer is not None:
+            if not cursor.empty:
                 active.append(cursor)
             continue
-        bounds = [cursor.key(-1) for cursor in active if not cursor.ended]
-        if waiting:
-            bounds.append((edge(waiting[-1]), beyond))  # rows at that very instant wait for the segment
-        bound = least(bounds) if bounds else None
+        bound = _bound([cursor.last() for cursor in active if not cursor.ended], descending=descending)
+        if waiting and (bound is None or edge(waiting[-1]) <= bound[0]):
+            bound = (edge(waiting[-1]), None)  # rows of that very instant wait for the segment
         parts = [part for part in (cursor.take(bound) for cursor in active) if part is not None]
         if len(parts) == 1:
             yield parts[0]
@@ -195,7 +204,16 @@ def _pieces(
             yield concat(parts).sort("@timestamp", "event.id", descending=descending)
         for cursor in active:
             cursor.fill(_chunk(len(active), batch_rows))
-        active = [cursor for cursor in active if cursor.buffer is not None]
+        active = [cursor for cursor in active if not cursor.empty]
+
+
+def _bound(keys: Sequence[tuple[int, str]], *, descending: bool) -> tuple[int, str | None] | None:
+    """The key that comes first; ids of one instant fall in a descending merge."""
+    if not keys:
+        return None
+    instant = min(key[0] for key in keys)
+    ids = [key[1] for key in keys if key[0] == instant]
+    return instant, max(ids) if descending else min(ids)
 
 
 def _chunk(active: int, batch_rows: int) -> int:
