@@ -18,7 +18,7 @@ import polars as pl
 
 from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
 from correlate.match import Limits, Plan
-from correlate.window import Alarm, Hit, Window, WindowLimits, frozen
+from correlate.window import Alarm, Hit, Window, WindowLimits, folded
 from event.fields import FIELDS
 from event.table import conform, empty, schema_of
 
@@ -349,14 +349,14 @@ def _alerts(rule: Rule, hit: pl.DataFrame) -> pl.DataFrame:
 
 
 def _texts(events: pl.DataFrame, name: str) -> list[Any]:
-    """Plain values of a column that can be keys; times as text, lists as tuples."""
+    """Values of a column as groups and distinct values compare them; times as text."""
     if name not in events.columns:
         return [None] * events.height
     series = events[name]
     if isinstance(series.dtype, pl.Datetime):
         series = series.dt.to_string("iso")
     values = series.to_list()
-    return [frozen(value) for value in values] if isinstance(series.dtype, pl.List) else values
+    return list(map(folded, values)) if series.dtype in (pl.String, pl.List) else values
 
 
 def _hits(correlation: Correlation, rule_id: str, hit: pl.DataFrame) -> list[Hit]:

@@ -435,6 +435,17 @@ def _mapped(correlation: Correlation, logsources: Mapping[str, LogSource]) -> Co
     return replace(correlation, aliases=aliases)
 
 
+def _lost(one: Correlation, done: Mapping[str, Correlation]) -> str | None:
+    """What a correlation asks of another that an alert of that one does not carry."""
+    for rule in one.rules:
+        below = done.get(rule)
+        for name in (*one.group_by, *one.value_fields):
+            field = one.field_of(name, rule)
+            if below is not None and field not in below.group_by:
+                return f"the correlation {below.meta.title!r} is not grouped by {field!r}"
+    return None
+
+
 def _parse_correlation(parse: _Parse, document: _Document) -> SigmaCorrelationRule | None:
     data = dict(document.data)
     body = data.get("correlation")
@@ -484,6 +495,10 @@ def _in_order(
             missing = [rule for rule in one.rules if rule not in levels and rule not in done]
             if missing:
                 parse.problem(document, "error", f"the correlation's rule {missing[0]!r} is not usable", "rules:")
+                continue
+            lost = _lost(one, done)
+            if lost:
+                parse.problem(document, "error", lost, "group-by:", "condition:")
                 continue
             done[key] = one
             ordered.append((one, loud))

@@ -1,8 +1,9 @@
 """Sigma correlations on sliding windows in event time.
 
 **Window.** At every hit of one of its rules, a correlation looks at the hits of the same group from ``timespan``
-before that hit up to it, both ends included, and asks whether its condition holds. Absent group-by fields are a value
-of their own. A collapsed event counts as often as it stands for, at its own time.
+before that hit up to it, both ends included, and asks whether its condition holds. A hit without a value for one of the
+group-by fields belongs to no group; it is counted (``hits_without_group``). Groups and distinct values differ by more
+than case, as all of Sigma. A collapsed event counts as often as it stands for, at its own time.
 
 **Alerts.** One when the condition becomes true at a hit. While it stays true at every further hit of the group,
 nothing is repeated until ``timespan`` has passed since that alert; then there is one more. Once the condition was
@@ -19,8 +20,8 @@ counted. A group whose last hit is longer ago than ``timespan`` is forgotten wit
 
 **Types.** event_count; value_count: distinct values, each element of a list being one (several fields: distinct
 combinations without a null); temporal: rules that were hit; temporal_ordered: all rules were hit in order of time;
-value_sum, value_avg, value_percentile (nearest rank), value_median (mean of the middle two): over values that are
-numbers or spell one; without any such value the condition does not hold.
+value_sum, value_avg, value_percentile (between two ranks in proportion), value_median: over values that are numbers
+or spell one; without any such value the condition does not hold.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ class Hit(NamedTuple):
     events: int
     """Events behind it, collapsed ones in full."""
     group: tuple[Any, ...]
-    """Group-by values; lists as tuples."""
+    """Group-by values, ``folded``."""
     values: tuple[Any, ...]
-    """Values of the condition's fields; lists as tuples."""
+    """Values of the condition's fields, ``folded``."""
     sources: Any
     """One address, a tuple of several, or None."""
     destinations: Any
@@ -79,7 +80,14 @@ class Hit(NamedTuple):
 
 def frozen(value: Any) -> Any:
     """The value with lists as tuples, so that it can be a key."""
-    return tuple(frozen(one) for one in value) if isinstance(value, (list, tuple)) else value
+    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def folded(value: Any) -> Any:
+    """The value as groups and distinct values compare it: texts in lower case, lists as tuples."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(folded, value)) or None
+    return value.lower() if isinstance(value, str) else value
 
 
 def _some(value: Any) -> tuple[str, ...]:
@@ -215,6 +223,13 @@ class _Numbers(_Tally):
             return self.sum
         return math.fsum(number * weight for number, weight in self.sorted)
 
+    def _percentile(self, percent: float) -> float:
+        rank, rest = divmod((self.weight - 1) * percent, 100)
+        low = self._at(int(rank) + 1)
+        if not rest:
+            return low
+        return (low * (100 - rest) + self._at(int(rank) + 2) * rest) / 100
+
     def _at(self, rank: int) -> float:
         """The value at a rank from 1, weights counted."""
         if self.weight == len(self.sorted):
@@ -234,10 +249,9 @@ class _Numbers(_Tally):
         elif kind == "value_avg":
             value = self._sum() / self.weight
         elif kind == "value_median":
-            value = (self._at((self.weight + 1) // 2) + self._at(self.weight // 2 + 1)) / 2
+            value = self._percentile(50)
         else:
-            percentile = self.correlation.percentile or 0
-            value = self._at(max(1, math.ceil(percentile * self.weight / 100)))
+            value = self._percentile(self.correlation.percentile or 0)
         return self.within(value)
 
 
@@ -374,6 +388,9 @@ class Window:
 
     def _take(self, hit: Hit) -> Alarm | None:
         self.taken += 1
+        if None in hit.group:
+            self.counters["hits_without_group"] += 1
+            return None
         group = self._groups.get(hit.group)
         if group is None:
             group = self._groups[hit.group] = _Group(self.correlation)

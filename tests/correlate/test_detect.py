@@ -327,3 +327,10 @@ def test_events_in_no_order_wait_for_the_end_where_that_is_asked_for():
     for one in (early, much_later, stop):
         assert patient.feed(one).is_empty()
     assert patient.finish()["alert.event_ids"].to_list() == [["w00000", "s00000"]]
+
+
+def test_groups_and_distinct_values_differ_by_more_than_case():
+    users = MANY.replace("source.ip", "user.name").replace("gte: 10", "gte: 3")
+    detector = Detector(rules(WRITE, users))
+    detector.feed(table("modbus", [{"modbus.access": "write", "user.name": name} for name in ("Eve", "EVE", "eve")]))
+    assert detector.finish()["alert.group"].to_list() == [["user.name=eve"]]

@@ -188,6 +188,14 @@ def test_what_is_wrong_with_a_correlation_is_said(tmp_path, old, new, message):
     assert ruleset.correlations == ()
 
 
+def test_a_correlation_cannot_ask_another_for_a_field_that_this_is_not_grouped_by(tmp_path):
+    more = CORRELATION.replace("000000000002", "000000000003").replace("name: many", "name: more")
+    more = more.replace("[write]", "[many]").replace("[source.ip]", "[destination.ip]")
+    ruleset = load(tmp_path, RULE, CORRELATION, more)
+    assert said(ruleset) == ["2.yml:8 error the correlation 'Many writes' is not grouped by 'destination.ip'"]
+    assert len(ruleset.correlations) == 1
+
+
 def test_a_correlation_condition_may_be_a_range_with_fractions(tmp_path):
     text = CORRELATION.replace("event_count", "value_avg").replace(
         "{gte: 3}", "{gt: 1.5, lte: 9, field: modbus.address}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sigma.backends.sqlite import sqliteBackend
+from sigma.collection import SigmaCollection
 
 from correlate.ir import Correlation
 from correlate.parse import parse_documents
@@ -96,8 +101,9 @@ def number(one: Correlation, hits: list[Hit]) -> Fraction | int | None:
     if one.type == "value_median":
         half = len(spread) // 2
         return spread[half] if len(spread) % 2 else (spread[half - 1] + spread[half]) / 2
-    rank = max(1, math.ceil(Fraction(one.percentile) * len(spread) / 100))
-    return spread[rank - 1]
+    place = Fraction(one.percentile) * (len(spread) - 1) / 100
+    low, high = spread[math.floor(place)], spread[math.ceil(place)]
+    return low + (high - low) * (place - math.floor(place))
 
 
 def quadratic(one: Correlation, hits: list[Hit]) -> list[tuple[int, Any]]:
@@ -112,7 +118,7 @@ def quadratic(one: Correlation, hits: list[Hit]) -> list[tuple[int, Any]]:
     }
     found = []
     hits = sorted(hits, key=lambda h: (h.time, h.role, h.ids))
-    for group in {h.group for h in hits}:
+    for group in {h.group for h in hits if h.group != (None,)}:
         own = [h for h in hits if h.group == group]
         before, alerted = False, None
         for place, last in enumerate(own):
@@ -186,6 +192,84 @@ def test_streams_cut_anywhere_give_the_alerts_of_the_quadratic_reference(one, hi
     assert window.taken == len(hits)
 
 
+# --- a second opinion: pySigma's SQLite backend --------------------------------------------------------------------
+
+SECOND_OPINION = [
+    ("event_count", 1, {"gte": 3}),
+    ("event_count", 2, {"gt": 3}),
+    ("event_count", 1, {"eq": 2}),
+    ("event_count", 1, {"lt": 3}),
+    ("value_count", 1, {"gte": 3, "field": "value"}),
+    ("temporal", 2, None),
+    ("temporal", 3, {"gte": 2}),
+    ("temporal_ordered", 2, None),
+    ("temporal_ordered", 3, None),
+    ("value_sum", 1, {"gt": 9, "field": "value"}),
+    ("value_avg", 1, {"gte": 3, "field": "value"}),
+    ("value_median", 1, {"gte": 3, "field": "value"}),
+    ("value_percentile", 1, {"gte": 4, "field": "value", "percentile": 80}),
+]
+
+
+def documents(kind: str, rules: int, condition: Any) -> list[dict[str, Any]]:
+    plain = [
+        {
+            "title": name,
+            "id": IDS[number],
+            "name": name,
+            "logsource": {"product": "ics"},
+            "detection": {"sel": {"role": number}, "condition": "sel"},
+        }
+        for number, name in enumerate("abc"[:rules])
+    ]
+    body = {"type": kind, "rules": list("abc")[:rules], "group-by": ["grp"], "timespan": "10s"}
+    own = {"title": "c", "id": "00000000-0000-4000-8000-0000000000ff", "correlation": body}
+    if condition:
+        body["condition"] = condition
+    return [*plain, own]
+
+
+def windows_of_sqlite(parts: list[dict[str, Any]], hits: list[Hit]) -> set[tuple[int, Any]]:
+    """(time, group) of every hit at which the condition holds, asked of SQLite."""
+    (query,) = sqliteBackend().convert(SigmaCollection.from_dicts(parts))
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.execute("CREATE TABLE logs (timestamp TEXT, role INT, grp TEXT, value)")
+        for one in hits:
+            time = datetime.fromtimestamp(one.time / SECOND, UTC).isoformat(timespec="milliseconds")
+            base.execute("INSERT INTO logs VALUES (?, ?, ?, ?)", (time[:23], one.role, *one.group, *one.values))
+        rows = base.execute(query).fetchall()
+    return {(round(row[2]) * SECOND, (json.loads(row[1])["grp"],)) for row in rows}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(SECOND_OPINION), st.lists(st.integers(0, 60), min_size=1, max_size=30, unique=True), st.data())
+def test_pysigmas_sqlite_backend_sees_the_same_windows(what, times, data):
+    kind, rules, condition = what
+    parts = documents(kind, rules, condition)
+    hits = [
+        hit(
+            1_000_000 + time,
+            role=data.draw(st.integers(0, rules - 1)),
+            group=data.draw(st.sampled_from(["g", "h", None])),
+            value=data.draw(st.one_of(st.none(), st.integers(0, 5))),
+        )
+        for time in times
+    ]
+    true = windows_of_sqlite(parts, hits)
+    expected = []
+    for group in [("g",), ("h",)]:
+        before, alerted = False, 0
+        for time in sorted(one.time for one in hits if one.group == group):
+            now = (time, group) in true
+            if now and (not before or time - alerted > 10 * SECOND):
+                expected.append((time, group))
+                alerted = time
+            before = now
+    ruleset = parse_documents([Path("c.yml")], [yaml.safe_dump_all(parts).encode()], {})
+    (one,) = ruleset.correlations
+    assert sorted((alarm.time, alarm.group) for alarm in run(one, hits)) == sorted(expected)
+
+
 def test_an_alarm_says_what_was_in_its_window():
     one = correlation("event_count", condition={"gte": 3})
     (alarm,) = run(one, [hit(0, name="old"), hit(11, name="x"), hit(12, name="y"), hit(13, name="z", weight=4)])
@@ -222,6 +306,13 @@ def test_several_value_fields_count_distinct_combinations():
     hits = [base._replace(time=n * SECOND, ids=(str(n),), values=pair) for n, pair in enumerate(pairs)]
     (alarm,) = run(one, hits)
     assert alarm.time == 4 * SECOND
+
+
+def test_hits_without_a_group_are_in_none_and_counted():
+    window = Window(correlation("event_count", condition={"gte": 2}))
+    window.push("", [hit(0, group=None), hit(1, group=None)])
+    assert window.advance(None) == []
+    assert window.counters == {"hits_without_group": 2}
 
 
 def test_each_element_of_a_list_is_a_value():
