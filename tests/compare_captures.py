@@ -116,11 +116,13 @@ def iec104_tshark(row: Row) -> Iterator[tuple[Hashable, ...]]:
     types, functions = iter(row["iec60870_asdu.typeid"]), iter(row["iec60870_104.utype"])
     for kind in row["iec60870_104.type"]:
         if number(kind) == 0:
-            yield row["frame"], "i", number(next(types, "-1"))
+            code = next(types, None)
+            yield row["frame"], "i", None if code is None else number(code)
         elif number(kind) == 1:
             yield row["frame"], "s", None
         else:
-            yield row["frame"], "u", number(next(functions, "0"))
+            function = number(next(functions, "0"))
+            yield row["frame"], "u", function if function.bit_count() == 1 else None  # several at once are none
 
 
 def iec104_ours(row: Row) -> tuple[Hashable, ...] | None:

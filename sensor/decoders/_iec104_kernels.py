@@ -226,6 +226,15 @@ def _foreign(kind: Num, sequence: Num, count: Num, have: Num) -> Num:
     return -1
 
 
+@_helper("int64(uint8[::1], int64)")
+def _hunt(data: U8, have: Num) -> Num:
+    """Find a whole frame behind bytes that are none, -1 if there is none: receivers that resynchronise see it."""
+    for at in range(1, have - 5):
+        if data[at] == 0x68 and 4 <= data[at + 1] <= 253 and at + 2 + np.int64(data[at + 1]) <= have:
+            return at
+    return -1
+
+
 @_helper("void(uint8[::1], int32[:, ::1], int64, int64)")
 def _asdu(data: U8, out: I32, row: Num, have: Num) -> None:
     """Head of an ASDU at byte 6 of a frame of ``have`` bytes, and where its objects are."""
@@ -310,9 +319,14 @@ def frames(data: U8, offset: I64, length: I64, out: I32) -> Num:
             at = have = 0
         # Below, places count from the frame's start: bounds are its own, and they fit into 32 bits.
         frame = data[at : at + have]
+        skipped: Num = 0
         if have >= 1 and frame[0] != 0x68:
             _blame(out, row, E_START, 0x68, np.int64(frame[0]))
-            continue
+            skipped = _hunt(frame, have)
+            if skipped < 0:
+                continue
+            have -= skipped
+            frame = frame[skipped:]
         announced = np.int64(frame[1]) if have >= 2 else -1
         if announced >= 0 and (announced < 4 or announced > 253):
             _blame(out, row, E_LENGTH, 253 if announced > 253 else 4, announced)
@@ -334,6 +348,8 @@ def frames(data: U8, offset: I64, length: I64, out: I32) -> Num:
             if third & 1:
                 _blame(out, row, E_APCI, 0, third)
             _asdu(frame, out, row, have)
+            if out[START, row] >= 0:
+                out[START, row] += skipped
         elif first & 3 == 1:
             out[APCI, row] = S_FRAME
             out[RECV, row] = (third >> 1) | (fourth << 7)

@@ -275,6 +275,8 @@ MALFORMED = [
     (asdu(1, IOA + "01")[:-1], "truncated", {"first_ioa": ADDRESS, "type_id": 1}),
     (asdu(1, IOA + "01")[:8], "truncated", {"type_id": 1, "object_count": 1}),
     (b"\x67\x04\x07\x00\x00\x00", "bad_start", {}),
+    (b"\x00\x68" + asdu(1, IOA + "01") + b"\x00", "bad_start", {"ioa": [ADDRESS], "value": [1], "type_id": 1}),
+    (b"\x00\x68\x04\x07\x00\x00", "bad_start", {}),
     (b"\x68\x03\x07\x00\x00\x00", "bad_length", {"u_function": "startdt_act"}),
     (frame("01 01 03 00 0100 0A0200 01", length=254), "bad_length", {"ioa": [ADDRESS], "value": [1]}),
     (b"\x68\x04\x07\x00\x00\x00\x00", "trailing_bytes", {"u_function": "startdt_act"}),
