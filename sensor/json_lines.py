@@ -2,7 +2,8 @@
 
 Polars reads a block of like lines far faster than Python reads them one by one, but it takes the types from a sample,
 and one bad line spoils the block. So: the sample first; if the block does not fit it (an error, or fewer keys than the
-text has), types from all lines; if that fails too, one line at a time. What comes out says the same each time.
+text has), a few thousand lines at a time with types from all of them; if that fails too, one line at a time. What
+comes out says the same each time.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ import polars as pl
 
 SAMPLE_LINES = 1_000
 """Lines from which types are taken first."""
+SLICE_LINES = 4_096
+"""Lines that are read with types from all of them: what one bad line can spoil."""
 MOST_COLUMNS = 1_024
 """Flat columns of a block at most; beyond them lines are read one at a time."""
+MOST_CELLS = 8_000_000
+"""Columns times lines of a block at most: hostile keys must not cost a column of a large block each."""
 MOST_BRACKETS = 96
 """A line with more of ``{`` and ``[`` is read by itself: Polars recurses, and deep nesting ends the process."""
 MOST_DEPTH = 32
@@ -57,13 +62,26 @@ def read(lines: pl.Series, rows: pl.Series) -> tuple[list[FlatBlock], list[int]]
         blocks, bad = _one_by_one(lines.filter(deep), rows.filter(deep))
         more, worse = read(lines.filter(~deep), rows.filter(~deep))
         return blocks + more, bad + worse
-    table = _fast(lines)
+    table = _table_of(lines, SAMPLE_LINES) if len(lines) > SAMPLE_LINES else None
+    if table is not None:
+        return [FlatBlock(rows, table)], []
+    found: list[FlatBlock] = []
+    wrong: list[int] = []
+    for start in range(0, len(lines), SLICE_LINES):
+        blocks, bad = _slice(lines.slice(start, SLICE_LINES), rows.slice(start, SLICE_LINES))
+        found += blocks
+        wrong += bad
+    return found, wrong
+
+
+def _slice(lines: pl.Series, rows: pl.Series) -> tuple[list[FlatBlock], list[int]]:
+    table = _table_of(lines, None)
     if table is not None:
         return [FlatBlock(rows, table)], []
     good = pl.Series([_is_object(text) for text in lines.to_list()], dtype=pl.Boolean)
     bad = rows.filter(~good).to_list()
     kept, numbers = lines.filter(good), rows.filter(good)
-    table = _fast(kept) if bad and len(kept) else None
+    table = _table_of(kept, None) if bad and len(kept) else None
     if table is not None:
         return [FlatBlock(numbers, table)], bad
     blocks, worse = _one_by_one(kept, numbers)
@@ -77,24 +95,30 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _fast(lines: pl.Series) -> pl.DataFrame | None:
-    """Read with types from a sample, then from all lines; None if neither works."""
+def _table_of(lines: pl.Series, sample: int | None) -> pl.DataFrame | None:
+    """Read with types from the first ``sample`` lines, or from all; None if the lines do not fit them."""
     body = "\n".join(lines.to_list()).encode()
-    for sample in (SAMPLE_LINES, None):
-        if sample is not None and len(lines) <= sample:
-            continue
-        try:
-            table = pl.read_ndjson(io.BytesIO(body), infer_schema_length=sample)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-            continue
-        if table.height != len(lines):
-            return None  # a blank line, or one that holds several values
-        if sample is not None and _keys_read(table) != int(lines.str.count_matches('":', literal=True).sum() or 0):
-            continue  # a key that the sample does not have (or nulls, or text that looks like a key)
-        flat = _flatten(table)
-        if flat is not None:
-            return flat
-    return None
+    try:
+        schema = pl.scan_ndjson(io.BytesIO(body), infer_schema_length=sample).collect_schema()
+        width = sum(_leaf_count(dtype) for dtype in schema.values())
+        if width > MOST_COLUMNS or width * len(lines) > MOST_CELLS:
+            return None
+        table = pl.read_ndjson(io.BytesIO(body), schema=schema)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+    if table.height != len(lines):
+        return None  # a blank line, or one that holds several values
+    if sample is not None and _keys_read(table) != int(lines.str.count_matches('":', literal=True).sum() or 0):
+        return None  # a key that the sample does not have (or nulls, or text that looks like a key)
+    return _flatten(table)
+
+
+def _leaf_count(dtype: object) -> int:
+    if isinstance(dtype, pl.Struct):
+        return sum(_leaf_count(field.dtype) for field in dtype.fields)
+    if isinstance(dtype, pl.List):
+        return _leaf_count(dtype.inner)
+    return 1
 
 
 def _keys_read(table: pl.DataFrame) -> int:
@@ -109,13 +133,11 @@ def _inner_keys(series: pl.Series) -> int:
     return 0
 
 
-def _flatten(table: pl.DataFrame) -> pl.DataFrame | None:
-    """Unnest structs; None if there are too many columns."""
+def _flatten(table: pl.DataFrame) -> pl.DataFrame:
+    """Unnest structs; of two columns that get one name, the first stays."""
     columns: dict[str, pl.Series] = {}
     for name, series in _leaves("", table):
         columns.setdefault(name, series.alias(name))
-        if len(columns) > MOST_COLUMNS:
-            return None
     return pl.DataFrame(list(columns.values())) if columns else pl.DataFrame(height=table.height)
 
 
@@ -156,7 +178,8 @@ def _one_by_one(lines: pl.Series, rows: pl.Series) -> tuple[list[FlatBlock], lis
             continue
         flat: dict[str, Any] = {}
         _flat(document, "", 1, flat)
-        if names and len(names | flat.keys()) > MOST_COLUMNS:
+        width = len(names | flat.keys())
+        if names and (width > MOST_COLUMNS or width * (len(found) + 1) > MOST_CELLS):
             finish()
             found, numbers, names = [], [], set()
         names |= flat.keys()

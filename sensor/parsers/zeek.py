@@ -51,6 +51,8 @@ ANOMALIES = {
 MOST_HEADERS = 256
 MOST_FIELDS = 2_048
 MOST_PATHS = 512
+MOST_CELLS = 4_000_000
+"""Fields times lines that are cut at once: a hostile header must not cost memory for every short line."""
 
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -100,15 +102,14 @@ class ZeekParser:
 
     def _separated(self, text: pl.Series, rows: pl.Series, header: pl.Series, plain: pl.Series) -> list[pl.DataFrame]:
         """Each run of lines belongs to the header before it; lines of equal headers are read together."""
-        headers: list[_Header] = [self.header]
+        numbers_of: dict[_Header, int] = {self.header: 0}
         owner: list[int] = [0]
         for line in text.filter(header).to_list():
-            changed = _after(self.header, line)
-            if changed != self.header:
-                self.header = changed
-                if changed not in headers:
-                    headers.append(changed)
-            owner.append(headers.index(self.header) if len(headers) <= MOST_HEADERS else -1)
+            self.header = _after(self.header, line)
+            if len(numbers_of) < MOST_HEADERS:
+                numbers_of.setdefault(self.header, len(numbers_of))
+            owner.append(numbers_of.get(self.header, -1))
+        headers = list(numbers_of)
         # Line i belongs to the header state after the last header line before it.
         state = pl.Series(owner, dtype=pl.Int64).gather(header.cast(pl.Int64).cum_sum())
         parts: list[pl.DataFrame] = []
@@ -120,7 +121,9 @@ class ZeekParser:
             elif not headers[index].names:
                 parts.append(_failed(numbers_, headers[index].path, "no_header"))
             else:
-                parts += _values(some, numbers_, headers[index])
+                size = max(1, MOST_CELLS // len(headers[index].names))
+                for start in range(0, len(some), size):
+                    parts += _values(some.slice(start, size), numbers_.slice(start, size), headers[index])
         return parts
 
 

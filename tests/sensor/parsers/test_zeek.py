@@ -211,6 +211,14 @@ def test_several_headers_in_one_stream_each_hold_for_what_follows() -> None:
     assert [row["event.dataset"] for row in found] == ["zeek.conn"] * 4 + ["zeek.modbus"] * 5
 
 
+def test_more_headers_than_are_held_are_named() -> None:
+    lines = [line for n in range(300) for line in ("#path\tx", f"#fields\tts\tf{n}", "5.0\t1")]
+    codes = [row.get("error.code") for row in rows(lines)]
+    assert codes[0] is None
+    assert codes[-1] == "too_many_headers"
+    assert len(codes) == 300
+
+
 def test_a_header_holds_over_blocks_and_a_new_input_begins_without_one() -> None:
     parser = ZeekParser()
     lines = (DATA / "conn.log").read_text().splitlines()
