@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -382,3 +383,23 @@ def test_a_store_works_under_a_path_with_pattern_characters(tmp_path: Path) -> N
         assert len(ids(store)) == 5
     with EmbeddedStore(tmp_path / "a[1]*?%20#b", create=False) as store:
         assert len(ids(store)) == 5
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    with EmbeddedStore(tmp_path / "s") as store:
+
+        def work(seed: int) -> int:
+            chance = random.Random(seed)
+            new = 0
+            for _ in range(20):
+                start = chance.randrange(200)
+                new += store.append(events(range(start, start + 20)))
+                if chance.random() < 0.3:
+                    seen = ids(store)
+                    assert seen == sorted(set(seen))
+            return new
+
+        with ThreadPoolExecutor(4) as pool:
+            new = sum(pool.map(work, range(4)))
+        found = ids(store)
+        assert len(found) == len(set(found)) == new
