@@ -76,8 +76,8 @@ def test_durations_name_the_two_largest_units(seconds: float, zh: str, en: str) 
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ("T0855", "T0855 未授权的命令报文"),
-        ("attack.t0855", "T0855 未授权的命令报文"),
+        ("T0855", "T0855 未授权控制指令"),
+        ("attack.t0855", "T0855 未授权控制指令"),
         ("t1595.001", "T1595.001 主动扫描"),
         ("T9999", "T9999"),
         ("something", "something"),
@@ -92,7 +92,7 @@ def test_techniques_are_named(raw: str, expected: str) -> None:
     [
         ("plc", "可编程逻辑控制器"),
         ("modbus_server", "Modbus/TCP 服务端"),
-        ("iec104_controlled", "IEC 60870-5-104 被控站"),
+        ("iec104_controlled_station", "IEC 60870-5-104 被控站"),
         ("闸门控制器", "闸门控制器"),
         ("odd_server", "odd_server"),
     ],
