@@ -117,7 +117,7 @@ def risks(case: Case) -> list[AssetRisk]:
     found = []
     for ip, asset in case.assets.items():
         mine = counts.get(ip)
-        if ip in attackers and ip not in targets and mine is None:
+        if ip in attackers and ip not in targets:
             continue
         if mine is None and ip not in targets and asset.importance not in ("critical", "important"):
             continue

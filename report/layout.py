@@ -99,7 +99,7 @@ class Layout:
         return self.w.sentences(block.note, left)
 
     def tail(self, said: Statement) -> str:
-        """What follows a statement in plain text: ``【推测；证据：E1、E2】``."""
+        """What follows a statement in plain text: ``【推测；证据：E1、E2】``, `` (inferred; evidence: E1, E2)``."""
         parts = []
         if said.certainty:
             parts.append(self.w.certainty(said.certainty))
@@ -107,4 +107,4 @@ class Layout:
             parts.append(self.w("format.source", refs=self.w.join(list(said.evidence))))
         if not parts:
             return ""
-        return "【" + "；".join(parts) + "】" if self.w.zh else " [" + "; ".join(parts) + "]"
+        return "【" + "；".join(parts) + "】" if self.w.zh else " (" + "; ".join(parts) + ")"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 
 from event.incident import Certainty, Clock, GradeReason, Incident, Step
@@ -31,6 +32,8 @@ from report.wording import Wording
 _HAN = "零一二三四五六七八九十"
 ROWS = 60
 """Rows of a table at most; the rest is counted."""
+_UNIDENTIFIED = frozenset({"unknown", "tcp", "udp"})
+_STEP = re.compile(r"playbook--([0-9a-f]{8})[0-9a-f-]*#action--([0-9a-f]{8})[0-9a-f-]*$")
 _TIMELINE_EVENTS = 40
 PHASES = ("detection", "containment", "eradication", "recovery", "follow_up", "preparation", "")
 """Order in which measures are wanted once an incident runs (PDCERF, preparation last)."""
@@ -354,6 +357,14 @@ def step_text(case: Case, step: Step) -> str:
     return step.text_zh if case.w.zh else step.text_en
 
 
+def step_source(case: Case, step: Step) -> str:
+    """Where a measure comes from: playbook and step, by the first digits of their ids."""
+    found = _STEP.match(step.source)
+    if found:
+        return case.w("measures.source", playbook=found[1], step=found[2])
+    return step.source or case.w("missing.dash")
+
+
 def step_sentence(case: Case, step: Step) -> str:
     """What a measure says, with the full stop that a list of sentences wants."""
     text = step_text(case, step).rstrip()
@@ -489,7 +500,7 @@ def limits(case: Case) -> Bullets:
         items.append(statement(w("limits.all_decoded", total=w.number(total)), "confirmed"))
     if case.pairs_left_off:
         items.append(statement(w("limits.pairs", n=w.number(case.pairs_left_off)), "confirmed"))
-    unknown = sum(p.flows for p in case.pairs if p.protocol == "unknown")
+    unknown = sum(p.flows for p in case.pairs if p.protocol in _UNIDENTIFIED)
     if unknown:
         items.append(statement(w("limits.unknown_protocol", n=w.number(unknown)), "confirmed"))
     if case.site.segments and case.pairs:

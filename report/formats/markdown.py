@@ -51,7 +51,7 @@ class _Page:
         return "\n".join(self.out)
 
     def said(self, s: Statement) -> str:
-        return markdown(s.text) + markdown(self.layout.tail(s)).replace("\\[", "[", 1)
+        return markdown(s.text + self.layout.tail(s))
 
     def block(self, block: Block) -> None:
         if isinstance(block, Paragraph):

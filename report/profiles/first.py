@@ -366,7 +366,7 @@ class _First:
                         str(n),
                         w.term("phase", s.phase, "phase.none"),
                         parts.step_text(case, s),
-                        s.source or w("missing.dash"),
+                        parts.step_source(case, s),
                     )
                 )
                 for n, s in enumerate(wanted[:ROWS], 1)
@@ -375,7 +375,7 @@ class _First:
                 Column(label=w("advice.n"), width=8, align="center"),
                 Column(label=w("advice.phase"), width=14, align="center"),
                 Column(label=w("advice.what"), width=54),
-                Column(label=w("advice.source"), width=24, code=True),
+                Column(label=w("advice.source"), width=24),
             )
             left = max(0, len(wanted) - ROWS)
             note = w("next.note")

@@ -101,6 +101,7 @@ ATTACKER, PLC1, PLC2, HMI, MASTER, HIST = (
     "10.30.2.8",
 )
 
+PLAYBOOK = "playbook--33a3ab03-9991-5c2e-9bbd-f743d956aaab"
 RULES = {
     "scan": (
         "5f0a1c9e-7a35-4b56-8a0f-0f7f3a5d1001",
@@ -451,7 +452,7 @@ def _incident(alerts: list[tuple[str, datetime, str, str, str, int]], assets: di
                 condition_en="once handling has ended",
             ),
         ),
-        playbooks=("playbook--unauthorised-control",),
+        playbooks=(PLAYBOOK,),
         actions=(
             Step(
                 text_zh="通知值班调度员，将1号泵组切换为就地手动控制",
@@ -465,31 +466,31 @@ def _incident(alerts: list[tuple[str, datetime, str, str, str, int]], assets: di
                 text_zh="核实 10.20.1.66 的物理位置和使用人",
                 text_en="Find out where 10.20.1.66 is and who uses it",
                 phase="detection",
-                source="unauthorised-control/locate",
+                source=f"{PLAYBOOK}#action--9b81c41c-229e-5bb0-9d14-35cc3f2594a0",
             ),
             Step(
                 text_zh="在控制网交换机上隔离 10.20.1.66 所在端口，事先征得生产运行负责人同意",
                 text_en="Isolate the switch port of 10.20.1.66, with the consent of operations",
                 phase="containment",
-                source="unauthorised-control/isolate",
+                source=f"{PLAYBOOK}#action--0711ffec-e2d2-5f0c-ae38-9bf396067b73",
             ),
             Step(
                 text_zh="比对控制器程序和参数与备份是否一致",
                 text_en="Compare program and parameters with the backup",
                 phase="eradication",
-                source="unauthorised-control/compare",
+                source=f"{PLAYBOOK}#action--a56b5615-dadb-5aeb-bdea-542f2555333a",
             ),
             Step(
                 text_zh="确认工艺参数恢复正常后恢复远程控制",
                 text_en="Give back remote control once the process is normal",
                 phase="recovery",
-                source="unauthorised-control/restore",
+                source=f"{PLAYBOOK}#action--f027b480-71ad-5496-9915-be980dcd67d0",
             ),
             Step(
                 text_zh="在控制器前端限定允许的主站地址",
                 text_en="Allow named masters only in front of the controllers",
                 phase="follow_up",
-                source="unauthorised-control/allow-list",
+                source=f"{PLAYBOOK}#action--5da07ac9-f908-511a-98b8-9dc2e9c93984",
             ),
         ),
         evidence=(

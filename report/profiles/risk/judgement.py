@@ -66,7 +66,7 @@ def _incident(d: Draft, incident: Incident, n: int) -> Section:
     i = incident
     cites = [a.id for a in i.alerts]
     rows = [
-        Fact(label=w("incidents.id"), value=statement(f"{i.id}@{i.version}")),
+        Fact(label=w("incidents.id"), value=statement(w("head.incident.value", id=i.id, version=i.version))),
         parts.fact(
             case, "incidents.category", parts.category(case, i), missing="missing.judge", sure=False, cites=cites
         ),
@@ -178,7 +178,7 @@ def risk(d: Draft) -> Section:
                     case.asset(r.asset.ip),
                     w("method.presumed", value=r.value) if r.value_presumed else str(r.value),
                     str(r.threat),
-                    f"{r.ease} {w(f'method.ease.{r.ease_reason}')}",
+                    f"{r.ease}{w(f'method.ease.{r.ease_reason}')}",
                     str(r.effect),
                     str(r.likelihood),
                     str(r.loss),
@@ -228,7 +228,7 @@ def measures(d: Draft) -> Section:
         for step in parts.steps(incident, done=False):
             key = (step.phase, parts.step_text(case, step))
             rows.setdefault(key, []).append(incident.id)
-            sources.setdefault(key, step.source)
+            sources.setdefault(key, parts.step_source(case, step))
     ordered = sorted(rows, key=lambda k: parts.PHASES.index(k[0]) if k[0] in parts.PHASES else len(parts.PHASES))
     blocks: list[Block] = []
     if ordered:
@@ -241,7 +241,7 @@ def measures(d: Draft) -> Section:
                     w.term("phase", key[0], "phase.none"),
                     key[1],
                     w.some(rows[key], 2),
-                    sources[key] or w("missing.dash"),
+                    sources[key],
                 )
             )
             for n, key in enumerate(ordered[:ROWS], 1)
@@ -252,7 +252,7 @@ def measures(d: Draft) -> Section:
             Column(label=w("advice.phase"), width=10, align="center"),
             Column(label=w("advice.what"), width=39),
             Column(label=w("advice.incident"), width=17, code=True),
-            Column(label=w("advice.source"), width=17, code=True),
+            Column(label=w("advice.source"), width=17),
         )
         left = max(0, len(ordered) - ROWS)
         blocks.append(Table(title=w("advice.title"), columns=columns, rows=body, left_off=left))

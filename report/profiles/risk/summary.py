@@ -147,14 +147,12 @@ def _today(d: Draft) -> tuple[Statement, ...]:
         condition = clock.condition_zh if w.zh else clock.condition_en
         what = clock.what_zh if w.zh else clock.what_en
         key = "today.clock_if" if condition else "today.clock"
-        recipients = w.join(list(clock.recipients_zh if w.zh else clock.recipients_en)) or w("missing.site")
         items.append(
             statement(
                 w(
                     key,
                     what=what,
                     due=w.minute(clock.due),
-                    to=recipients,
                     condition=condition,
                     state=parts.clock_state(case, clock),
                 )
