@@ -47,6 +47,8 @@ class Segment:
         rows: Events.
         bytes: File size.
         columns: Columns of the file.
+        ranges: Smallest and largest ``event.id`` of each input in it, told by what stands before the first ``-``;
+            inputs that are neighbours share a range if there are very many. Empty on segments read from the catalogue.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Segment:
     rows: int
     bytes: int
     columns: tuple[str, ...]
+    ranges: tuple[tuple[str, str], ...] = ()
 
 
 def to_ns(instant: datetime) -> int:
@@ -86,7 +89,7 @@ class Catalogue:
     """One connection to the catalogue, usable from several threads, one statement at a time."""
 
     def __init__(self, store: Path, *, create: bool) -> None:
-        """Open the catalogue of a store, making or migrating it if ``create``.
+        """Open the catalogue of a store, made if ``create``, brought to the present schema if it may be written.
 
         Raises:
             StoreError: There is none, it cannot be opened, or it is newer than this program.
@@ -113,7 +116,7 @@ class Catalogue:
             return connection
         connection = self._open(f"{uri}?mode=rw")
         found = migrate.schema_version(connection)
-        if found > migrate.SCHEMA or (found < migrate.SCHEMA and not create):
+        if found > migrate.SCHEMA or (found == 0 and not create):
             try:
                 migrate.check(connection, str(self.path))
             finally:
@@ -211,13 +214,15 @@ class Catalogue:
         for term, value in (
             ("max_time >= ?", since),
             ("min_time < ?", until),
-            ("max_id >= ?", first_id),
-            ("min_id <= ?", last_id),
             ("folder = ?", folder),
         ):
             if value is not None:
                 terms.append(term)
                 values.append(value)
+        if first_id is not None and last_id is not None:
+            same = "" if datasets is None or len(datasets) != 1 else "dataset = ? AND "
+            terms.append(f"id IN (SELECT segment FROM ranges WHERE {same}max_id >= ? AND min_id <= ?)")  # noqa: S608
+            values += [*(datasets or ())[:1], first_id, last_id] if same else [first_id, last_id]
         query = f"SELECT {_COLUMNS} FROM segments WHERE {' AND '.join(terms)} ORDER BY min_time, id"  # noqa: S608
         with self.reading() as connection:
             rows = connection.execute(query, values).fetchall()
@@ -235,14 +240,16 @@ class Catalogue:
         """Make ``new`` visible and ``old`` invisible in one step; the files of ``old`` become tombstones."""
         with self.writing() as connection:
             for segment in old:
-                gone = connection.execute("DELETE FROM segments WHERE path = ?", (segment.path,)).rowcount
-                if gone != 1:
+                row = connection.execute("DELETE FROM segments WHERE path = ? RETURNING id", (segment.path,)).fetchone()
+                if row is None:
                     raise StoreError(f"segment {segment.path} vanished from the catalogue", where=str(self.path))
+                connection.execute("DELETE FROM ranges WHERE segment = ?", row)
             connection.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(s.path,) for s in old])
-            connection.executemany(
-                "INSERT INTO segments (dataset, folder, path, min_time, max_time, min_id, max_id, rows, bytes, columns)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
+            for s in new:
+                number = connection.execute(
+                    "INSERT INTO segments"
+                    " (dataset, folder, path, min_time, max_time, min_id, max_id, rows, bytes, columns)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         s.dataset,
                         s.folder,
@@ -254,10 +261,12 @@ class Catalogue:
                         s.rows,
                         s.bytes,
                         json.dumps(s.columns),
-                    )
-                    for s in new
-                ],
-            )
+                    ),
+                ).lastrowid
+                connection.executemany(
+                    "INSERT INTO ranges VALUES (?, ?, ?, ?)",
+                    [(number, s.dataset, low, high) for low, high in s.ranges or ((s.min_id, s.max_id),)],
+                )
 
     def paths(self, prefix: str) -> set[str]:
         """Paths below ``prefix`` that are in use or wait for removal."""

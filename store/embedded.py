@@ -84,9 +84,9 @@ class EmbeddedStore:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 for name in (EVENTS, LOCKS):
                     make_folder(self.path / name, self.path)
-        if create and os.access(self.path / LOCKS, os.W_OK):
+        if os.access(self.path / LOCKS, os.W_OK):
             with self._files.lock("catalogue"):  # two processes may make or migrate the same store
-                self._catalogue = Catalogue(self.path, create=True)
+                self._catalogue = Catalogue(self.path, create=create)
         else:
             self._catalogue = Catalogue(self.path, create=False)
         self._gathered: dict[str, _Gathered] = {}

@@ -10,7 +10,7 @@ import sqlite3
 
 from event.errors import StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the catalogue that this program reads and writes."""
 
 _STEPS: dict[int, tuple[str, ...]] = {
@@ -41,6 +41,15 @@ _STEPS: dict[int, tuple[str, ...]] = {
             PRIMARY KEY (id, version)
         )""",
     ),
+    # A segment of several inputs spans nearly all ids, so that any fresh input seemed to overlap it.
+    2: (
+        "CREATE TABLE ranges"
+        " (segment INTEGER NOT NULL, dataset TEXT NOT NULL, min_id TEXT NOT NULL, max_id TEXT NOT NULL)",
+        "INSERT INTO ranges SELECT id, dataset, min_id, max_id FROM segments",
+        "CREATE INDEX ranges_event_id ON ranges (dataset, max_id, min_id, segment)",
+        "CREATE INDEX ranges_segment ON ranges (segment)",
+        "DROP INDEX segments_event_id",
+    ),
 }
 
 
@@ -66,7 +75,7 @@ def check(connection: sqlite3.Connection, where: str) -> None:
         raise StoreError(
             f"the store has schema {found}, this program needs {SCHEMA}",
             where=where,
-            hint="open it once for writing, which brings it up: jianmen store migrate",
+            hint="it is brought up when somebody who may write it opens it",
         )
 
 

@@ -29,6 +29,8 @@ ROW_GROUP = 32_768
 """Rows of a Parquet row group: the least that a reader has to decode."""
 MOST_FOLDERS = 32
 """Segments that one write of a dataset makes at most: hostile time stamps must not cost a file each."""
+MOST_RANGES = 64
+"""Ranges of ids that the catalogue keeps of a segment."""
 VARIOUS = "various"
 """Folder of rows whose dates were too many."""
 
@@ -170,6 +172,7 @@ class Files:
             rows=frame.height,
             bytes=size,
             columns=tuple(frame.columns),
+            ranges=id_ranges(ids),
         )
 
     def discard(self, segments: Sequence[Segment]) -> None:
@@ -239,6 +242,22 @@ class Files:
                 (self.root / path).unlink(missing_ok=True)
         catalogue.buried(paths)
         return len(paths)
+
+
+def id_ranges(ids: pl.Series) -> tuple[tuple[str, str], ...]:
+    """Smallest and largest id of each input (told by what stands before the first ``-``), at most ``MOST_RANGES``.
+
+    Args:
+        ids: ``event.id``, at least one.
+    """
+    low, high = str(ids.min()), str(ids.max())
+    if low.partition("-")[0] == high.partition("-")[0]:
+        return ((low, high),)  # what lies between two ids of one input is of that input too
+    prefix = ids.str.extract(r"^([^-]*)", 1)
+    table = pl.DataFrame({"p": prefix, "i": ids}).group_by("p").agg(low=pl.col("i").min(), high=pl.col("i").max())
+    lows, highs = table["low"].sort().to_list(), table["high"].sort().to_list()
+    step = -(-len(lows) // MOST_RANGES)
+    return tuple((lows[n], highs[min(n + step, len(highs)) - 1]) for n in range(0, len(lows), step))
 
 
 def by_folder(frame: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:

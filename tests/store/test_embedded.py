@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -276,6 +277,44 @@ def test_a_search_with_a_limit_does_not_read_what_it_does_not_need(
 
 
 # What can go wrong.
+
+
+def test_a_fresh_input_overlaps_no_segment_of_several_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedStore(tmp_path / "s") as store:
+        for origin in ("1111", "9999", "5555"):
+            store.append(events(range(5), origin=origin))
+        store.flush()
+        assert [s.segments for s in store.status()] == [1]
+        with monkeypatch.context() as patch:
+            patch.setattr(segments.Files, "read", lambda *_: pytest.fail("a segment was read"))
+            assert store.append(events(range(5), origin="3333")) == 5
+        assert store.append(events(range(8), origin="5555")) == 3
+
+
+def test_ranges_of_ids_cover_all_ids_and_are_bounded() -> None:
+    ids_ = pl.Series([f"{n:04x}-{k:03d}" for n in range(1_000) for k in (7, 3)] + ["no dash", "-", ""])
+    ranges = segments.id_ranges(ids_)
+    assert len(ranges) <= segments.MOST_RANGES
+    assert all(any(low <= i <= high for low, high in ranges) for i in ids_.to_list())
+    assert all(a[1] < b[0] for a, b in pairwise(ranges))
+
+
+def test_a_store_of_the_first_schema_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedStore(tmp_path / "s") as store:
+        store.append(events(range(5)))
+    connection = sqlite3.connect(tmp_path / "s" / "catalogue.sqlite")
+    connection.executescript(
+        "DROP TABLE ranges; PRAGMA user_version = 1;"
+        "CREATE INDEX segments_event_id ON segments (dataset, max_id, min_id);"
+    )
+    connection.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: mode != os.W_OK and Path(path).exists())
+        with pytest.raises(StoreError, match="schema 1"):
+            EmbeddedStore(tmp_path / "s", create=False)
+    with EmbeddedStore(tmp_path / "s", create=False) as store:
+        assert store.append(events(range(7))) == 2
+        assert len(ids(store)) == 7
 
 
 def test_a_store_that_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
