@@ -199,6 +199,7 @@ def attribute(alerts: pl.DataFrame, site: Site, assets: Mapping[str, Asset] | No
     table = table.unique("event.id", keep="first", maintain_order=True).sort("@timestamp", "event.id")
     names = attack()
     silent = set(grouping().no_attacker_techniques)
+    spoof, impersonable = set(grouping().spoofed_source.techniques), set(grouping().spoofed_source.protocols)
     seen = assets or {}
     result: list[Attributed] = []
     absent = dict.fromkeys(_COLUMNS)
@@ -215,6 +216,12 @@ def attribute(alerts: pl.DataFrame, site: Site, assets: Mapping[str, Asset] | No
         if techniques and silent.issuperset(t.split(".")[0] for t in techniques):
             targets = targets or attackers
             attackers = ()
+        elif spoof.intersection(techniques) and set(protocols) <= impersonable and protocols:
+            targets = tuple(sorted({*attackers, *targets}))
+            attackers = ()
+        if len(targets) > 1 and seen:
+            # Of many addresses that were tried, those that never sent anything are not there to be harmed.
+            targets = tuple(t for t in targets if t in seen or site.asset_of(t) is not None)
         tactics = _hyphened(row["threat.tactic.name"])
         fallback = {t for one in techniques if (k := names.techniques.get(one.split(".")[0])) for t in k.tactics}
         result.append(

@@ -6,7 +6,7 @@ for alerts that are still listed and for those folded into one ref; see ``Conten
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -58,10 +58,6 @@ class _Host:
     base: int = 0
     attacks: bool = False
     attacked: bool = False
-
-    @property
-    def side(self) -> Side:
-        return "both" if self.attacks and self.attacked else "attacker" if self.attacks else "target"
 
 
 class Content:
@@ -172,8 +168,9 @@ class Content:
             before = asset.risk - bonus(asset.alert_count) if asset.risk < 100 else 100
             host.count += asset.alert_count
             host.base = max(host.base, before)
-            host.attacks = host.attacks or asset.side in ("attacker", "both")
-            host.attacked = host.attacked or asset.side in ("target", "both")
+            acted = any(ref.source == asset.ip for ref in incident.alerts)
+            host.attacks = host.attacks or acted or asset.side in ("attacker", "both")
+            host.attacked = host.attacked or asset.ip in incident.targets
             self._known.setdefault(asset.ip, asset)
         for ref in incident.alerts:
             self._refs.setdefault((ref.rule_id, ref.source, ref.destination), []).append(ref)
@@ -199,7 +196,29 @@ class Content:
             refs = refs[: caps.alerts]
         return sorted(refs, key=_by_time)
 
-    def _asset(self, ip: str, host: _Host) -> Asset:
+    def _is_attacker(self) -> Callable[[str], bool]:
+        """Who of those that acted is called an attacker.
+
+        Once somebody has alerts of level ``thresholds.alone`` of his own, only such hosts are, and those that
+        acted on such a host before (the way in). Another master of the same device is not, though a correlation may
+        name both. Where nobody has, masters that the site declares for the device are not.
+        """
+        alone = level_rank(grouping().thresholds.alone)
+        acts = {(r.source, r.destination, level_rank(r.level)) for refs in self._refs.values() for r in refs}
+        strong = {source for source, _, level in acts if source is not None and level >= alone}
+        if strong:
+            ways_in = {source for source, target, _ in acts if source is not None and target in strong}
+            chosen = strong | ways_in
+            return chosen.__contains__
+        routine: set[str] = set()
+        for source in {source for source, _, _ in acts if source is not None}:
+            targets = {target for one, target, _ in acts if one == source}
+            declared = [self._where.declared.get(t) for t in targets if t is not None]
+            if None not in targets and all(d is not None and source in d.masters for d in declared):
+                routine.add(source)
+        return lambda ip: ip not in routine
+
+    def _asset(self, ip: str, host: _Host, side: Side) -> Asset:
         declared = self._where.declared.get(ip)
         seen = self._assets.get(ip)
         old = self._known.get(ip)
@@ -214,7 +233,7 @@ class Content:
             roles_seen=tuple(sorted(roles)),
             segment=segment or (old.segment if old else None),
             importance=importance,
-            side=host.side,
+            side=side,
             alert_count=host.count,
             risk=min(100, host.base + bonus(host.count)),
         )
@@ -223,14 +242,20 @@ class Content:
         """Fields of the incident that follow from its alerts.
 
         ``attackers`` and ``targets`` are ordered by activity; they and ``assets`` hold at most ``caps.assets``.
+        A host that took part and is neither is among the assets on the side of the targets.
         """
         cap = grouping().caps.assets
         ranked = sorted(self._hosts.items(), key=lambda item: (-item[1].count, _number(item[0])))
-        attackers = [ip for ip, host in ranked if host.attacks]
+        is_attacker = self._is_attacker()
+        attackers = [ip for ip, host in ranked if host.attacks and is_attacker(ip)]
         targets = [ip for ip, host in ranked if host.attacked]
         attackers += sorted(self._extra_attackers.difference(self._hosts), key=_number)
         targets += sorted(self._extra_targets.difference(self._hosts), key=_number)
-        assets = [self._asset(ip, host) for ip, host in ranked]
+        named = set(attackers)
+        assets = [
+            self._asset(ip, host, "target" if ip not in named else "both" if host.attacked else "attacker")
+            for ip, host in ranked
+        ]
         assets.sort(key=lambda a: (-a.risk, -a.alert_count, _number(a.ip)))
         refs = self._folded()
         order = list(attack().tactics)

@@ -1,10 +1,12 @@
 """Alerts become incidents: by attacker, target, zone and time.
 
 Alerts are taken in the order of time. One joins a group that is still alive (its last alert at most ``gap``
-before) if they share an attacker or target address, or if both concern the same declared segment with a tactic that
-touches the process (``zone_tactics``). An alert that fits several groups makes them one. A group becomes an incident
-once it holds an alert of level ``thresholds.alone`` or above, or enough low alerts of different rules; lone low and
-informational alerts never do, so a clean plant has no incident. All settings are in ``law/grouping.yml``.
+before) if they share an attacker or target address, or if both concern the same zone with a tactic that touches the
+process (``zone_tactics``); a zone is a declared segment, or the /24 or /64 where the site declares none. An alert
+that fits several groups makes them one. A group becomes an incident once it holds an alert of level
+``thresholds.alone`` or above, or enough low alerts of different rules with exploration among them; lone low ones,
+low control commands and informational alerts never do, so a clean plant has no incident. All settings are
+in ``law/grouping.yml``.
 
 The outcome does not depend on how alerts were cut into batches, as long as each batch brings the alerts since its
 last ``gap`` again (groups below the threshold are not remembered) and time moves on; giving all alerts again is
@@ -50,17 +52,20 @@ def incident_id(first_alert_id: str, first_seen: datetime) -> str:
     return f"INC-{first_seen.astimezone(UTC):%Y%m%d}-{digest}"
 
 
-def _zones(techniques: tuple[str, ...], targets: Sequence[str | None], where: Locator) -> set[str]:
-    """Keys of the segments in which the process was touched; none for other techniques."""
-    if not set(grouping().zone_tactics).intersection(tactics_of(techniques)):
+def _zones(level: str, techniques: tuple[str, ...], targets: Sequence[str | None], where: Locator) -> set[str]:
+    """Keys of the zones in which the process was touched; none for other techniques and for low alerts."""
+    law = grouping()
+    if level_rank(level) < level_rank(law.thresholds.alone):
         return set()
-    segments = [where.segment(ip) for ip in targets if ip is not None]
-    return {f"zone:{segment}" for segment in segments if segment is not None}
+    if not set(law.zone_tactics).intersection(tactics_of(techniques)):
+        return set()
+    zones = [where.zone(ip) for ip in targets if ip is not None]
+    return {f"zone:{zone}" for zone in zones if zone is not None}
 
 
 def _keys_of_row(row: Attributed, where: Locator) -> set[str]:
     keys = {f"ip:{ip}" for ip in (*row.attackers, *row.targets)}
-    keys |= _zones(row.techniques, row.targets, where)
+    keys |= _zones(row.level, row.techniques, row.targets, where)
     if not keys:
         # Nothing to hold on to but the host that wrote the log, or the rule itself.
         keys.add(f"host:{row.host}" if row.host else f"rule:{row.rule_id}")
@@ -68,9 +73,9 @@ def _keys_of_row(row: Attributed, where: Locator) -> set[str]:
 
 
 def _keys_of_incident(incident: Incident, where: Locator) -> set[str]:
-    keys = {f"ip:{ip}" for ip in (*incident.attackers, *incident.targets)}
+    keys = {f"ip:{ip}" for ip in (*incident.attackers, *incident.targets, *(a.ip for a in incident.assets))}
     for ref in incident.alerts:
-        keys |= _zones(ref.techniques, (ref.destination,), where)
+        keys |= _zones(ref.level, ref.techniques, (ref.destination,), where)
         if ref.source is None and ref.destination is None and not (incident.attackers or incident.targets):
             keys.add(f"rule:{ref.rule_id}")
     return keys
@@ -179,7 +184,9 @@ def _is_incident(rows: Sequence[Attributed]) -> bool:
     if any(level_rank(row.level) >= level_rank(law.alone) for row in rows):
         return True
     low = [row for row in rows if level_rank(row.level) >= level_rank("low")]
-    return len(low) >= law.low_alerts and len({row.rule_id for row in low}) >= law.low_rules
+    if len(low) < law.low_alerts or len({row.rule_id for row in low}) < law.low_rules:
+        return False
+    return any(set(law.low_tactics).intersection(tactics_of(row.techniques)) for row in low)
 
 
 def _created(

@@ -18,6 +18,7 @@ class Locator:
             (ip_network(cidr, strict=False), segment.name) for segment in site.segments for cidr in segment.cidrs
         ]
         self._networks = sorted(networks, key=lambda entry: -entry[0].prefixlen)
+        self._undeclared = not networks
         self._known: dict[str, str | None] = {}
 
     def segment(self, ip: str) -> str | None:
@@ -32,3 +33,13 @@ class Locator:
         if len(self._known) < _REMEMBERED:
             self._known[ip] = found
         return found
+
+    def zone(self, ip: str) -> str | None:
+        """The segment of ``ip``; where the site declares no segments at all, its /24 (IPv4) or /64 (IPv6)."""
+        if not self._undeclared:
+            return self.segment(ip)
+        try:
+            length = 24 if ip_address(ip).version == 4 else 64
+        except ValueError:
+            return None
+        return str(ip_network(f"{ip}/{length}", strict=False))

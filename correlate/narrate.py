@@ -138,18 +138,22 @@ def technique_names(techniques: Sequence[str], lang: int) -> str:
     return ", ".join(shown) if lang else "、".join(shown)
 
 
-def _entry(line: _Line, site: Site) -> TimelineEntry:
+def _entry(line: _Line, site: Site, attackers: Sequence[str]) -> TimelineEntry:
     first = min(line.refs, key=lambda r: (r.time, r.id))
     targets = list(dict.fromkeys(r.destination for r in sorted(line.refs, key=lambda r: r.id) if r.destination))
     techniques = first.techniques
     who = _tidy(f"监测到 {_name(first.source, site, 0)} " if first.source else "监测到")
     if targets:
         who = _tidy(f"{who}{'对' if first.source else '涉及'} {_named(targets, site, 0)} ")
-    if techniques:
-        verb = "疑似实施" if first.source else "出现"
-        what = f"{verb}{technique_names(techniques[:2], 0)}" + ("" if first.source else "迹象")
-    else:
+    names = technique_names(techniques[:2], 0)
+    if not techniques:
         what = "存在异常行为"
+    elif first.source is None:
+        what = f"出现{names}迹象"
+    elif first.source in attackers:
+        what = f"疑似实施{names}"
+    else:
+        what = f"的操作符合{names}特征（来源未列为攻击者）"
     zh = f"{who}{what}，触发“{first.rule_name_zh or first.rule_name}”规则告警{line.count}条"
     en = f"{first.rule_name}: {line.count} alert{'s' if line.count != 1 else ''}"
     en += f" from {_name(first.source, site, 1)}" if first.source else ""
@@ -206,7 +210,8 @@ def timeline(
         kept = sorted(order[: room - 1])
         hidden = sum(lines[i].count for i in order[room - 1 :])
         lines = [lines[i] for i in kept]
-    entries = [_entry(line, site) for line in lines]
+    entries = [_entry(line, site, attackers) for line in lines]
+    blamed = next((i for i, line in enumerate(lines) if line.refs[0].source in attackers), 0)
     if attackers and entries:
         named_zh = "、".join(_name(ip, site, 0) for ip in attackers[:_MANY])
         named_en = ", ".join(_name(ip, site, 1) for ip in attackers[:_MANY])
@@ -215,13 +220,13 @@ def timeline(
         en = f"Judging by the direction of requests, it probably came from {named_en}"
         en += f" and {more} more" if more > 0 else ""
         entries.insert(
-            1,
+            blamed + 1,
             TimelineEntry(
-                time=entries[0].time,
+                time=entries[blamed].time,
                 text=en + ".",
                 text_zh=zh + "，是否为攻击者实际控制的设备尚待核查。",
                 certainty="inferred",
-                evidence=entries[0].evidence,
+                evidence=entries[blamed].evidence,
             ),
         )
     if entries and (dropped or hidden):

@@ -329,6 +329,7 @@ class Thresholds(_Law):
     alone: Level
     low_alerts: int = Field(ge=1)
     low_rules: int = Field(ge=1)
+    low_tactics: tuple[str, ...]
 
 
 class Caps(_Law):
@@ -349,6 +350,13 @@ class Risk(_Law):
     many_alerts_bonus: dict[int, int]
 
 
+class SpoofedSource(_Law):
+    """Alerts whose source address belongs to a victim."""
+
+    protocols: tuple[str, ...]
+    techniques: tuple[str, ...]
+
+
 class Grouping(_Law):
     """How alerts become incidents."""
 
@@ -358,6 +366,7 @@ class Grouping(_Law):
     thresholds: Thresholds
     zone_tactics: tuple[str, ...]
     no_attacker_techniques: tuple[str, ...]
+    spoofed_source: SpoofedSource
     response_fields: dict[str, tuple[str, ...]]
     server_ports: tuple[int, ...]
     server_roles: tuple[str, ...]

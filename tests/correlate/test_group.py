@@ -101,6 +101,12 @@ def test_low_alerts_of_several_rules_together_are_an_incident() -> None:
     assert (one.level, one.alert_total) == ("low", 3)
 
 
+def test_low_control_commands_alone_are_no_incident_however_many() -> None:
+    rules = [("write", WRITE), ("set", ("T0836",)), ("control", ("T0831",))]
+    rows = [alert(i, i / 10, level="low", rule=rule, techniques=t) for i, (rule, t) in enumerate(rules * 20)]
+    assert group(rows) == []
+
+
 def test_informational_alerts_never_make_an_incident_but_belong_to_one() -> None:
     rows = [alert(i, i, level="informational", rule=f"r{i}") for i in range(9)]
     assert group(rows) == []
@@ -152,6 +158,13 @@ def test_a_broadcast_address_is_no_asset_and_joins_nothing() -> None:
     assert all(one.targets == () for one in incidents)
 
 
+def test_without_declared_segments_the_subnet_is_the_zone_and_low_alerts_do_not_join_by_it() -> None:
+    first, second = ("10.9.9.1", "10.0.1.30"), ("10.9.8.2", "10.0.1.31")
+    assert len(group([alert(1, 0, *first), alert(2, 1, *second)], site=Site())) == 1
+    low = [alert(1, 0, *first), alert(2, 1, *second, level="low")]
+    assert [one.alert_total for one in group(low, site=Site())] == [1]
+
+
 # --- who attacks -------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +199,46 @@ def test_a_correlation_over_both_directions_is_parted_by_roles() -> None:
     ips = ["10.0.0.66", "10.0.1.33"]
     (one,) = group([alert(1, 0, None, None, alert__source_ips=ips, alert__destination_ips=ips)], assets=assets)
     assert (one.attackers, one.targets) == (("10.0.0.66",), ("10.0.1.33",))
+
+
+def test_another_master_of_the_same_device_is_not_accused() -> None:
+    rows = [
+        alert(1, 0, "10.0.0.5", level="low"),
+        alert(2, 1, None, rule="second", techniques=("T0848",), alert__source_ips=["10.0.0.5", "10.0.0.66"]),
+        alert(3, 2, "10.0.0.66"),
+    ]
+    (one,) = group(rows)
+    assert one.attackers == ("10.0.0.66",)
+    assert one.targets == ("10.0.1.20",)
+    assert {a.ip: a.side for a in one.assets}["10.0.0.5"] == "target"
+    assert "来源未列为攻击者" in one.timeline[0].text_zh
+
+
+def test_who_attacked_the_attacker_before_is_the_way_in() -> None:
+    (one,) = group([alert(1, 0, "10.0.9.1", "10.0.0.66", level="low", techniques=("T0812",)), alert(2, 5)])
+    assert set(one.attackers) == {"10.0.9.1", "10.0.0.66"}
+
+
+def test_a_declared_master_is_no_attacker_while_nothing_grave_happens() -> None:
+    site = Site(assets=(KnownAsset(ip="10.0.1.20", name="PLC", masters=("10.0.0.5",)),))
+    low = {"level": "low", "techniques": SCAN}
+    rows = [alert(1, 0, "10.0.0.5", rule="a", **low), alert(2, 1, "10.0.0.5", rule="a", **low)]
+    (one,) = group([*rows, alert(3, 2, "10.0.0.7", rule="b", **low)], site=site)
+    assert one.attackers == ("10.0.0.7",)
+
+
+def test_arp_spoofing_accuses_no_address() -> None:
+    (one,) = group([alert(1, 0, "10.0.1.11", "10.0.0.5", techniques=("T0830",), network__protocol="arp")])
+    assert one.attackers == ()
+    assert set(one.targets) == {"10.0.1.11", "10.0.0.5"}
+
+
+def test_addresses_that_were_tried_and_never_answered_are_no_targets() -> None:
+    assets = {"10.0.1.21": Asset(ip="10.0.1.21"), "10.0.0.66": Asset(ip="10.0.0.66")}
+    sweep = [f"10.0.1.{i}" for i in range(20, 40)]
+    row = alert(1, 0, destination=None, techniques=SCAN, alert__destination_ips=sweep)
+    (one,) = group([row], assets=assets)
+    assert one.targets == ("10.0.1.20", "10.0.1.21")
 
 
 def test_loss_of_view_names_no_attacker() -> None:
@@ -368,10 +421,10 @@ def rows_of(drawn: list[Any]) -> list[Row]:
     ]
 
 
-def substance(incidents: Sequence[Incident]) -> list[dict[str, Any]]:
-    left_out = {"version", "history", "discovered", "clocks", "notes"}
+def substance(incidents: Sequence[Incident], *also_left_out: str) -> list[dict[str, Any]]:
+    left_out = {"version", "history", "discovered", "clocks", "notes", *also_left_out}
     whole = [one.model_dump(exclude=left_out) for one in incidents if one.status != "merged"]
-    return sorted(whole, key=lambda one: str(one["id"]))
+    return sorted(whole, key=lambda one: str((one["first_seen"], one["targets"], one["attackers"])))
 
 
 @given(ALERTS, st.randoms())
@@ -390,7 +443,8 @@ def test_growing_history_leads_to_the_same_incidents_as_all_at_once(drawn: list[
     stored: list[Incident] = []
     for cut in sorted({*(c for c in cuts if 0 < c < len(rows)), len(rows)}):
         stored = after(stored, group(rows[:cut], stored))
-    assert substance(stored) == substance(group(rows))
+    # An id names what made the incident when it was made; a late alert may tie older low ones to it.
+    assert substance(stored, "id") == substance(group(rows), "id")
     assert group(rows, stored) == []
 
 
@@ -415,4 +469,4 @@ def test_every_alert_is_in_one_incident_at_most_and_totals_are_exact(drawn: list
     for one in incidents:
         assert one.alert_total == sum(ref.count for ref in one.alerts)
         assert one.first_seen <= one.last_seen
-        assert {a.ip for a in one.assets} == {*one.attackers, *one.targets}
+        assert {a.ip for a in one.assets} >= {*one.attackers, *one.targets}
