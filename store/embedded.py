@@ -34,12 +34,14 @@ from store import incidents
 from store.base import DatasetStatus
 from store.catalogue import NAME, Catalogue, Segment, clamp_ns, from_ns
 from store.merge import Query, merged
-from store.segments import EVENTS, LOCKS, Files, by_folder, failures, make_folder
+from store.segments import EVENTS, LOCKS, Files, by_folder, failures, id_ranges, make_folder
 
 GATHER_ROWS = 200_000
 """Rows of a dataset that are gathered in memory before a segment is written."""
 GATHER_BYTES = 64 << 20
 """Memory of all gathered rows together; beyond it the largest dataset is written."""
+MOST_FRAMES = 64
+"""Tables that are gathered before they become one: each is looked at when the next comes."""
 SEGMENT_ROWS = 500_000
 """Rows of a segment at most; compaction stops there too."""
 SMALL_SEGMENT = 50_000
@@ -53,7 +55,8 @@ class _Gathered:
     """Rows of one dataset that wait for their segment; all are new as far as segment ``checked`` goes."""
 
     frames: list[pl.DataFrame] = field(default_factory=list)
-    ranges: list[tuple[str, str]] = field(default_factory=list)
+    ranges: list[tuple[tuple[str, str], ...]] = field(default_factory=list)
+    """Id ranges of each frame."""
     rows: int = 0
     bytes: int = 0
     checked: int = 0
@@ -117,15 +120,18 @@ class EmbeddedStore:
                 held = _Gathered(checked=self._catalogue.last_number())
             frame = _distinct(frame)
             first, last = _id_range(frame)
-            for known, (low, high) in zip(held.frames, held.ranges, strict=True):
-                if frame.height and low <= last and high >= first:
+            for known, ranges in zip(held.frames, held.ranges, strict=True):
+                if frame.height and any(low <= last and high >= first for low, high in ranges):
                     frame = frame.join(known.select("event.id"), on="event.id", how="anti", maintain_order="left")
             if frame.height:
                 frame = self._unseen(frame, dataset)
             if frame.is_empty():
                 return 0
+            if len(held.frames) >= MOST_FRAMES:
+                held.frames = [concat(held.frames)]
+                held.ranges = [id_ranges(held.frames[0]["event.id"])]
             held.frames.append(frame)
-            held.ranges.append(_id_range(frame))
+            held.ranges.append(id_ranges(frame["event.id"]))
             held.rows += frame.height
             held.bytes += int(frame.estimated_size())
             self._gathered[dataset] = held

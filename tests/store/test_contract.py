@@ -169,6 +169,13 @@ def test_a_repeated_id_inside_one_table_is_stored_once(store: Store) -> None:
     assert ids(store.scan()) == ids([events([1, 2, 3])])
 
 
+def test_many_tiny_tables_are_gathered_and_repeats_among_them_left_out(store: Store) -> None:
+    order = [(n * 37) % 300 for n in range(300)]
+    assert [store.append(events([n], origin=f"{n % 7}")) for n in order] == [1] * 300
+    assert sum(store.append(events([n], origin=f"{n % 7}")) for n in order) == 0
+    assert sum(t.height for t in store.scan()) == 300
+
+
 def test_the_same_rows_appended_by_two_writers_are_stored_once(opener: Callable[[], Store]) -> None:
     with opener() as one, opener() as two:
         one.append(events(range(100)))
