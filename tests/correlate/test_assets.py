@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from correlate.assets import Observer, observe
@@ -107,6 +107,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.integers(1, 29))
+@settings(deadline=None)
 def test_it_does_not_matter_how_events_are_cut_into_tables(rows: list[dict[str, object]], cut: int) -> None:
     parts = [part for part in (rows[:cut], rows[cut:]) if part]
     assert observe([table("modbus", part) for part in parts], SITE) == observe([table("modbus", rows)], SITE)

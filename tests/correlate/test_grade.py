@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from correlate import regimes
@@ -162,6 +162,7 @@ SITES = st.builds(
 
 
 @given(IMPACTS, SITES)
+@settings(deadline=None)
 def test_the_grade_is_the_worst_of_its_reasons(impact: Impact, site: Site) -> None:
     result = grade(impact, site)
     for scale, outcome in (("cac-2025", result.cac), ("gbt20986-2023", result.gbt20986)):
@@ -174,6 +175,7 @@ def test_the_grade_is_the_worst_of_its_reasons(impact: Impact, site: Site) -> No
 
 
 @given(IMPACTS, SITES, st.sampled_from(sorted(Impact.model_fields)))
+@settings(deadline=None)
 def test_knowing_one_fact_less_never_raises_a_grade(impact: Impact, site: Site, name: str) -> None:
     less = impact.model_copy(update={name: None})
     rank = regimes.grade_rank
