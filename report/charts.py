@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from math import ceil, log10
 
 from event.incident import Certainty, Level
-from report.document import MatrixChart, RiskBand, RiskChart, TimeChart, TimelineChart
+from report.document import MatrixChart, RiskBand, RiskChart, TimeChart, TimelineChart, TimelineEvent
 from report.escape import html, line
 from report.wording import BEIJING
 
@@ -395,39 +395,35 @@ def short(value: int) -> str:
 
 def timeline_chart(chart: TimelineChart, certainty_words: dict[Certainty, str]) -> str:
     """Lanes by tactic; each event a numbered mark, its shape says how sure it is."""
-    left, right, top, lane_h, bottom = 112, 22, 34, 58, 58
-    tall = lane_h * max(1, len(chart.lanes))
+    left, right, top, bottom = 112, 22, 34, 58
+    placed = _places(chart, left + 16.0, WIDTH - right - 16.0)
+    depth = {lane: 1 + max((lv for _, lv, e in placed if e.lane == lane), default=0) for lane in chart.lanes}
+    heights = [max(34, 16 + 18 * depth[lane]) for lane in chart.lanes]
+    tall = sum(heights)
     height = top + tall + bottom
     svg = _Svg(height, chart.title, f"{chart.y_label}; {chart.x_label}")
     room = WIDTH - left - right
     times = [e.time for e in chart.events]
     low, high = min(times), max(times)
     span = max((high - low).total_seconds(), 1.0)
-    pad = 16.0
-
-    def at(time: datetime) -> float:
-        return left + pad + (room - 2 * pad) * (time - low).total_seconds() / span
-
-    for k, lane in enumerate(chart.lanes):
-        y = top + k * lane_h
-        svg.rect(left, y, room, lane_h, "#f6f8fa" if k % 2 == 0 else "#ffffff")
-        rows = wrap(lane, 11, left - 36, 3)
+    starts: dict[str, float] = {}
+    y = float(top)
+    for k, (lane, lane_h) in enumerate(zip(chart.lanes, heights, strict=True)):
+        starts[lane] = y
+        svg.rect(left, y, room, lane_h, "#f1f4f7" if k % 2 == 0 else "#ffffff")
+        rows = wrap(lane, 11, left - 36, 2)
         for r, row in enumerate(rows):
             svg.text(left - 8, y + lane_h / 2 + 4 + (r - (len(rows) - 1) / 2) * 13, row, anchor="end")
+        y += lane_h
     count = 5
     points = [low + timedelta(seconds=span * k / count) for k in range(count + 1)]
     for point, label in zip(points, clock_labels(points, span / count), strict=True):
-        x = at(point)
+        x = left + 16.0 + (room - 32.0) * (point - low).total_seconds() / span
         svg.line(x, top, x, top + tall)
         svg.text(x, top + tall + 16, label, size=10.5, anchor="middle", colour=_SOFT)
     svg.line(left, top + tall, WIDTH - right, top + tall, _INK)
-    taken: dict[str, list[tuple[float, int]]] = {}
-    for n, event in enumerate(chart.events, 1):
-        x = at(event.time)
-        lane_taken = taken.setdefault(event.lane, [])
-        level = next((lv for lv in range(3) if all(abs(x - tx) > 19 or lv != tl for tx, tl in lane_taken)), 2)
-        lane_taken.append((x, level))
-        y = top + chart.lanes.index(event.lane) * lane_h + 12 + level * 18
+    for n, (x, level, event) in enumerate(placed, 1):
+        y = starts[event.lane] + 17 + level * 18
         _mark(svg, x, y, event.certainty)
         inside = "#ffffff" if event.certainty == "confirmed" else _INK
         svg.text(x, y + 3.6, str(n), size=10, anchor="middle", colour=inside, bold=True)
@@ -440,6 +436,25 @@ def timeline_chart(chart: TimelineChart, certainty_words: dict[Certainty, str]) 
         svg.text(x + 22, 19, word)
         x += 22 + text_width(word, 11) + 22
     return svg.done()
+
+
+def _places(chart: TimelineChart, low_x: float, high_x: float) -> list[tuple[float, int, TimelineEvent]]:
+    """Place and level of every event: marks of one lane stand beside or below each other, never on each other.
+
+    A mark keeps the place of its time unless three levels are full there; then it moves right as little as it can.
+    """
+    times = [e.time for e in chart.events]
+    low = min(times)
+    span = max((max(times) - low).total_seconds(), 1.0)
+    last: dict[tuple[str, int], float] = {}
+    placed = []
+    for event in chart.events:
+        x = low_x + (high_x - low_x) * (event.time - low).total_seconds() / span
+        free = [max(x, last.get((event.lane, level), -99.0) + 19) for level in range(3)]
+        level = free.index(min(free))
+        last[event.lane, level] = free[level]
+        placed.append((min(free[level], high_x + 10), level, event))
+    return placed
 
 
 def _mark(svg: _Svg, x: float, y: float, certainty: Certainty) -> None:

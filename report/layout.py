@@ -93,6 +93,10 @@ class Layout:
         """Whether a column of evidence follows."""
         return table.certain and any(r.evidence for r in table.rows)
 
+    def compact(self, table: Table) -> bool:
+        """Whether a table is short enough to be kept on one page."""
+        return len(table.rows) <= 8 and sum(len(c) for row in table.rows for c in row.cells) <= 600
+
     def notes(self, block: Table | Chart) -> str:
         """Note under a table or chart, with what was left off."""
         left = self.w("format.left_off", n=block.left_off) if isinstance(block, Table) and block.left_off else ""

@@ -248,12 +248,12 @@ def clock_table(case: Case, clocks: Sequence[Clock]) -> Table:
             )
         )
     columns = (
-        Column(label=w("clock.what"), width=22),
-        Column(label=w("clock.recipients"), width=19),
-        Column(label=w("clock.starts"), width=14, align="center"),
-        Column(label=w("clock.due"), width=14, align="center"),
-        Column(label=w("clock.state"), width=14),
-        Column(label=w("clock.basis"), width=17),
+        Column(label=w("clock.what"), width=21),
+        Column(label=w("clock.recipients"), width=15),
+        Column(label=w("clock.starts"), width=13, align="center"),
+        Column(label=w("clock.due"), width=13, align="center"),
+        Column(label=w("clock.state"), width=12),
+        Column(label=w("clock.basis"), width=26),
     )
     return Table(title=w("clock.title"), columns=columns, rows=tuple(rows), note=w("clock.note"))
 
