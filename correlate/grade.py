@@ -268,9 +268,7 @@ def _judge(indicator: Indicator, impact: Impact, site: Site, ask: _Questions) ->
         limits = [f"未达到{GRADE_NAMES[lowest.grade][0]}标准（{limits[0]}）", f"below {limits[1]}"]
     if applies is None:
         # The condition is met only if the operator is of the kind that the indicator is about.
-        if indicator.operator_kinds:
-            ask.ask("是否已认定为关键信息基础设施运营者", "Is the operator recognised as a CII operator")
-        else:
+        if not indicator.operator_kinds:  # the kind of operator is asked for anyway
             ask.ask("涉事单位所属行业和性质", "Sector and nature of the unit")
         if decided is None:
             return None
@@ -319,12 +317,16 @@ def _cac(impact: Impact, categories: Sequence[str], site: Site, ask: _Questions)
             )
         )
     if all(reason.grade is None for reason in reasons):
+        known = "已知影响事实尚不足以定级" if reasons else "尚无已确认的影响事实"
+        known_en = (
+            "What is known of the impact does not settle it" if reasons else "No confirmed fact about the impact yet"
+        )
         reasons.append(
             GradeReason(
                 scale="cac-2025",
                 grade=None,
-                indicator="尚无已确认的影响事实，级别待研判",
-                indicator_en="No confirmed fact about the impact yet; the grade is open",
+                indicator=f"{known}，级别待研判",
+                indicator_en=f"{known_en}; the grade is open",
                 source=str(regime.grade_rule),
                 mark=regime.grade_rule.mark,
                 certainty="unknown",

@@ -84,6 +84,7 @@ def test_an_interruption_counts_only_for_critical_infrastructure() -> None:
     assert unknown.cac is None
     assert any("若适用本项则为特别重大" in (r.threshold or "") for r in unknown.reasons)
     assert any("关键信息基础设施" in q for q in unknown.questions_zh)
+    assert any("尚不足以定级" in r.indicator for r in unknown.reasons)
 
 
 def test_a_share_of_the_population_is_derived_from_the_census_of_the_region() -> None:
