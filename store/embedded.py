@@ -33,7 +33,7 @@ from event.table import concat, conform, empty
 from store import incidents
 from store.base import DatasetStatus
 from store.catalogue import NAME, Catalogue, Segment, clamp_ns, from_ns
-from store.merge import Query, merged
+from store.merge import Query, merged, ordered
 from store.segments import EVENTS, LOCKS, Files, by_folder, failures, id_ranges, make_folder
 
 GATHER_ROWS = 200_000
@@ -159,7 +159,7 @@ class EmbeddedStore:
                     frame = self._unseen(frame, dataset, after=held.checked)
                     if frame.is_empty():
                         continue
-                    for folder, part in by_folder(_in_order(frame)):
+                    for folder, part in by_folder(ordered(frame)):
                         for start in range(0, part.height, SEGMENT_ROWS):
                             piece = part.slice(start, SEGMENT_ROWS)
                             # One by one: what was written is discarded if the next one fails.
@@ -389,7 +389,7 @@ class EmbeddedStore:
             if len(group) < 2:
                 continue
             frame = concat([self._files.read(s, self._files.scan(s)) for s in group])
-            self._swap([self._files.write(dataset, folder, _in_order(frame))], group)
+            self._swap([self._files.write(dataset, folder, ordered(frame))], group)
             replaced += len(group)
         return replaced
 
@@ -483,11 +483,3 @@ def _distinct(frame: pl.DataFrame) -> pl.DataFrame:
     if bool((ids.slice(1) > ids.slice(0, len(ids) - 1)).all()):
         return frame  # ids of one origin rise with the place: the usual case costs one comparison a row
     return frame.unique("event.id", keep="first", maintain_order=True) if ids.n_unique() < len(ids) else frame
-
-
-def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows by ``@timestamp`` and ``event.id``."""
-    times = frame["@timestamp"].dt.epoch("ns")
-    if bool((times.slice(1) > times.slice(0, len(times) - 1)).all()):
-        return frame
-    return frame.sort("@timestamp", "event.id")

@@ -201,10 +201,22 @@ def _pieces(
         if len(parts) == 1:
             yield parts[0]
         elif parts:
-            yield concat(parts).sort("@timestamp", "event.id", descending=descending)
+            yield ordered(concat(parts), descending=descending)
         for cursor in active:
             cursor.fill(_chunk(len(active), batch_rows))
         active = [cursor for cursor in active if not cursor.empty]
+
+
+def ordered(frame: pl.DataFrame, *, descending: bool = False) -> pl.DataFrame:
+    """Rows by ``@timestamp`` and ``event.id``; ids are compared only if two rows have one instant."""
+    times = frame["@timestamp"].dt.epoch("ns")
+    if not descending and bool((times.slice(1) > times.head(-1)).all()):
+        return frame
+    by_time = frame.sort("@timestamp", descending=descending)
+    times = by_time["@timestamp"].dt.epoch("ns")
+    if not bool((times.slice(1) == times.head(-1)).any()):
+        return by_time
+    return frame.sort("@timestamp", "event.id", descending=descending)
 
 
 def _bound(keys: Sequence[tuple[int, str]], *, descending: bool) -> tuple[int, str | None] | None:
