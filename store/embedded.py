@@ -105,14 +105,15 @@ class EmbeddedStore:
         Small tables are gathered up to ``GATHER_ROWS`` rows of a dataset or ``GATHER_BYTES`` of all.
 
         Raises:
-            StoreError: The rows cannot be compared or written. Gathered rows stay gathered and ``flush`` may be tried
-                again.
+            StoreError: The rows cannot be compared or written. What was gathered stays so and ``flush`` may be tried
+                again; until it succeeds no more is taken than may be gathered.
             ValueError: The table breaks the field catalogue (a bug of its maker).
         """
         if events.is_empty():
             return 0
         with self._lock:
             self._check_open(writing=True)
+            self._relieve()  # where an earlier write failed, nothing more is taken until it succeeds
             frame = conform(events)
             dataset = str(frame["event.dataset"][0])
             held = self._gathered.get(dataset)
@@ -135,11 +136,16 @@ class EmbeddedStore:
             held.rows += frame.height
             held.bytes += int(frame.estimated_size())
             self._gathered[dataset] = held
-            if held.rows >= GATHER_ROWS:
-                self._write([dataset])
-            elif sum(g.bytes for g in self._gathered.values()) > GATHER_BYTES:
-                self._write([max(self._gathered, key=lambda name: self._gathered[name].bytes)])
+            self._relieve()
             return frame.height
+
+    def _relieve(self) -> None:
+        """Write what is more than may be gathered."""
+        full = [dataset for dataset, held in self._gathered.items() if held.rows >= GATHER_ROWS]
+        if not full and sum(held.bytes for held in self._gathered.values()) > GATHER_BYTES:
+            full = [max(self._gathered, key=lambda name: self._gathered[name].bytes)]
+        if full:
+            self._write(full)
 
     def flush(self) -> None:
         """Write everything gathered; durable and visible to all when it returns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -386,6 +387,25 @@ def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(tmp_pa
         assert len(parquets(tmp_path / "s")) == 1
         store.flush()
         assert len(ids(store)) == 20_000
+
+
+def test_a_full_disk_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "GATHER_ROWS", 50)
+    with EmbeddedStore(tmp_path / "s") as store:
+        with monkeypatch.context() as patch:
+
+            def full(*_: object) -> None:
+                raise StoreError("no space left on device")
+
+            patch.setattr(segments.Files, "write", full)
+            for start in range(0, 500, 30):
+                with contextlib.suppress(StoreError):
+                    store.append(events(range(start, start + 30)))
+            assert store._gathered["modbus"].rows == 60
+            with pytest.raises(StoreError, match="no space"):
+                store.flush()
+        store.flush()
+        assert len(ids(store)) == 60
 
 
 def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written(
