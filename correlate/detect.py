@@ -312,6 +312,7 @@ def _constant(meta: Meta) -> dict[str, Any]:
         "event.severity": SEVERITY[meta.level],
         "rule.id": meta.id,
         "rule.name": meta.title,
+        "rule.name_zh": meta.title_zh,
         "rule.description": meta.description,
         "rule.author": list(meta.author) or None,
         "rule.license": meta.license,
