@@ -268,9 +268,10 @@ def measures(d: Draft) -> Section:
 
 
 def appendix(d: Draft) -> Section:
-    """十、附录: evidence, rules, method, terms, what to verify and to supply."""
+    """附录: evidence, rules, method, terms, what to verify and to supply; a chapter without number in Chinese."""
     case, w = d.case, d.w
-    number = d.number(0)
+    counted = d.number(0)
+    number = "" if w.zh else counted
     files = [e for i in case.incidents for e in i.evidence]
     for one in files:
         case.ledger.add(parts.file_ref(one))
