@@ -395,7 +395,8 @@ def short(value: int) -> str:
 
 def timeline_chart(chart: TimelineChart, certainty_words: dict[Certainty, str]) -> str:
     """Lanes by tactic; each event a numbered mark, its shape says how sure it is."""
-    left, right, top, bottom = 112, 22, 34, 58
+    left = min(166.0, max(112.0, 40 + max(text_width(lane, 11) for lane in chart.lanes)))
+    right, top, bottom = 22, 34, 58
     placed = _places(chart, left + 16.0, WIDTH - right - 16.0)
     depth = {lane: 1 + max((lv for _, lv, e in placed if e.lane == lane), default=0) for lane in chart.lanes}
     heights = [max(34, 16 + 18 * depth[lane]) for lane in chart.lanes]
