@@ -247,7 +247,8 @@ class Matcher:
         found += [atom for atom, op, literal in candidates if _literal_holds(op, literal, lower)]
 
     def _find_regexes(self, text: str, found: list[int]) -> None:
-        if self._regex_pass is None:
+        # Outside of ASCII, and on a vertical tab (no white space to RE2), the two dialects may differ.
+        if self._regex_pass is None or not text.isascii() or "\v" in text:
             found += [atom for atom, _, _, regex in self._regexes if regex.search(text)]
             return
         scan, alone = self._regex_pass
@@ -282,13 +283,15 @@ class Matcher:
     def _prepare_regexes(self, hyperscan: ModuleType) -> tuple[_Pass, list[int]] | None:
         r"""A pass over those patterns that Hyperscan takes, and the indexes of the others.
 
-        Its dialect finds at least what RE2's does: ``$`` and ``\s`` are wider, the rest is the same in UTF-8 mode.
+        Its dialect finds at least what RE2's does in ASCII text: ``$`` is wider, the rest is the same.
         """
         marks = {"i": hyperscan.HS_FLAG_CASELESS, "m": hyperscan.HS_FLAG_MULTILINE, "s": hyperscan.HS_FLAG_DOTALL}
         base = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_UTF8
         taken: list[tuple[int, bytes, int]] = []
         for index, (_, pattern, letters, _) in enumerate(self._regexes):
             flags = base | sum(marks[letter] for letter in letters)
+            if not pattern.isascii():
+                continue
             with suppress(hyperscan.error):
                 _Pass(hyperscan, [pattern.encode()], [flags], literal=False)
                 taken.append((index, pattern.encode(), flags))

@@ -12,9 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
 from sigma.types import SigmaFieldReference
+
+from event import yaml_text
 
 LogSource = tuple[str | None, str | None, str | None]
 """product, category, service."""
@@ -27,7 +28,7 @@ def _items() -> tuple[tuple[dict[str, str], dict[str, str]], ...]:
     """(logsource condition, mapping) of every item of every pipeline, by priority."""
     found: list[tuple[int, dict[str, str], dict[str, str]]] = []
     for path in sorted(PIPELINES.glob("*.yml")):
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = yaml_text.load(path.read_text("utf-8"))
         for item in data["transformations"]:
             if item["type"] != "field_name_mapping":
                 raise ValueError(f"{path.name}: only field_name_mapping is read, not {item['type']}")

@@ -326,6 +326,11 @@ def _quoted(message: str) -> list[str]:
 def _selectors(parse: _Parse, document: _Document, parsed: SigmaRule) -> bool:
     """``1 of x*`` that fits no detection is dropped by pySigma without a word: that changes what the rule means."""
     names = [name for name in parsed.detection.detections if not name.startswith("_")]
+    for name in names:
+        if name.startswith("not"):
+            message = f"the detection {name!r} cannot be told from a negation: its name begins with 'not'"
+            parse.problem(document, "error", message, f"{name}:")
+            return False
     for condition in parsed.detection.condition:
         for pattern in _SELECTOR.findall(condition):
             fits = re.compile(".*" if pattern == "them" else pattern.replace("*", ".*"))

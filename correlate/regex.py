@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import re2
 
 from correlate.errors import CompileError
+
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
 
 
 def regex_options() -> Any:
@@ -19,7 +22,7 @@ def regex_options() -> Any:
 
 def regex_text(pattern: str, flags: str) -> str:
     r"""The pattern with its flags in front; ``\Z`` becomes ``\z``, as RE2 spells it."""
-    pattern = pattern.replace(r"\Z", r"\z") if r"\Z" in pattern else pattern
+    pattern = _ESCAPED.sub(lambda match: r"\z" if match[0] == r"\Z" else match[0], pattern)
     return f"(?{flags}){pattern}" if flags else pattern
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from correlate.detect import Detector
 from correlate.ir import Correlation, Rule, RuleSet
+from event import yaml_text
 from event.errors import RuleError
 from event.fields import FIELDS
 from event.table import conform
@@ -78,8 +78,8 @@ def run_samples(ruleset: RuleSet, folder: Path) -> list[SampleResult]:
 
 def _run_file(ruleset: RuleSet, path: Path) -> list[SampleResult]:
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = yaml_text.load(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         return [SampleResult(str(path), "", "", True, error=f"cannot be read: {str(error).splitlines()[0]}")]
     if not isinstance(data, dict) or not isinstance(data.get("rule"), str):
         return [SampleResult(str(path), "", "", True, error="a sample file is a mapping with rule, match and no_match")]

@@ -537,6 +537,29 @@ def test_a_long_hostile_value_takes_linear_time():
     assert not matches({"message": "*a*a*a*a*a*a*a*a*b"}, {"message": text})
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        (r"b\Z", "ab", True),
+        (r"b\Z", "ab\n", False),
+        (r"C:\\Zoo", r"C:\Zoo", True),
+        (r"C:\\Zoo", r"C:\zoo", False),
+        (r"^\S$", "\v", True),
+        (r"(?i)^Ä$", "ä", True),
+        (r"(?i)^k$", "\u212a", True),
+        (r"^\w$", "ä", False),
+    ],
+)
+def test_a_pattern_means_the_same_alone_and_among_many(pattern, text, expected):
+    many = [f"filler{number}[0-9]+" for number in range(50)]
+    (alone,) = compiled({"sel": {"message|re": pattern}, "condition": "sel"})
+    among = compiled(*({"sel": {"message|re": one}, "condition": "sel"} for one in [pattern, *many]))
+    frame = table([{"message": text}])
+    assert bool(Plan([alone]).match(frame)) is expected
+    assert (0 in Plan(among).match(frame)) is expected
+    assert (0 in Plan(among, one_pass=False).match(frame)) is expected
+
+
 def test_conditions_are_plain_data():
     (condition,) = compiled({"sel": {"message|contains": ["a", "b"]}, "condition": "not sel"})
     assert condition == ["not", ["or", [["atom", "message", "contains", "a"], ["atom", "message", "contains", "b"]]]]

@@ -143,6 +143,13 @@ def test_a_selector_that_fits_nothing_is_said(tmp_path):
     assert said(ruleset) == ["0.yml:18 error the condition's 'filter_*' fits none of the rule's detections"]
 
 
+def test_a_detection_that_reads_as_a_negation_is_an_error(tmp_path):
+    ruleset = load(tmp_path, RULE.replace("  sel:", "  notepad:").replace("condition: sel", "condition: notepad"))
+    assert len(ruleset.problems) == 1
+    assert "begins with 'not'" in ruleset.problems[0].message
+    assert ruleset.problems[0].line == 16
+
+
 def test_ids_are_unique(tmp_path):
     ruleset = load(tmp_path, RULE, RULE)
     assert len(ruleset.rules) == 1
