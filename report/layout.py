@@ -22,7 +22,8 @@ from report.wording import Wording
 
 Chart = TimeChart | RiskChart | MatrixChart | TimelineChart
 CHARTS = (TimeChart, RiskChart, MatrixChart, TimelineChart)
-_CERTAINTY_WIDTH, _EVIDENCE_WIDTH = 11, 9
+_CERTAINTY_WIDTH = {"zh": 11, "en": 15}
+_EVIDENCE_WIDTH = 9
 
 
 def sections(document: ReportDocument) -> Iterator[tuple[int, Section]]:
@@ -73,7 +74,9 @@ class Layout:
         """Columns as printed: with certainty and evidence where rows carry them."""
         columns = list(table.columns)
         if table.certain:
-            columns.append(Column(label=self.w("col.certainty"), width=_CERTAINTY_WIDTH, align="center"))
+            columns.append(
+                Column(label=self.w("col.certainty"), width=_CERTAINTY_WIDTH[self.w.language], align="center")
+            )
             if any(r.evidence for r in table.rows):
                 columns.append(Column(label=self.w("col.evidence"), width=_EVIDENCE_WIDTH, align="center"))
         return columns
