@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from event.registry import load
 from event.table import conform, event_ids
-from sensor import PARSERS, json_lines
+from sensor import PARSERS
 from sensor.base import LineParser
 from sensor.parsers import zeek
 
@@ -197,24 +197,6 @@ def test_hostile_lines_survive_among_good_ones(name: str, line: str) -> None:
         "syslog": "<34>Oct 11 22:14:15 host su: hello",
     }[name]
     check(name, [good, line, good])
-
-
-def test_a_key_of_its_own_in_every_line_does_not_make_a_column_of_every_line() -> None:
-    lines = pl.Series([f'{{"k{n}":{n}}}' for n in range(6_000)])
-    blocks, bad = json_lines.read(lines, pl.int_range(6_000, eager=True).alias("n"))
-    assert bad == []
-    assert sorted(n for block in blocks for n in block.rows.to_list()) == list(range(6_000))
-    assert max(block.columns.width for block in blocks) <= json_lines.MOST_COLUMNS
-    assert all(block.columns[f"k{n}"][i] == n for block in blocks for i, n in enumerate(block.rows.to_list()))
-
-
-def test_wide_objects_are_read_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lines, "MOST_CELLS", 5_000)
-    lines = pl.Series([json.dumps({f"k{k}": n for k in range(100)}) for n in range(200)])
-    blocks, bad = json_lines.read(lines, pl.int_range(200, eager=True).alias("n"))
-    assert bad == []
-    assert max(block.columns.width * block.columns.height for block in blocks) <= 5_000
-    assert [n for block in blocks for n in block.columns["k99"].to_list()] == list(range(200))
 
 
 def test_a_wide_header_does_not_cost_memory_for_every_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
