@@ -223,7 +223,13 @@ def clock(
 
 
 def _set_status(status: str, word: str) -> Callable[[Incident, Settings, datetime], Incident]:
-    return lambda i, s, now: i.changed(actor=s.actor, change=word, time=now, status=status)
+    def make(i: Incident, settings: Settings, now: datetime) -> Incident:
+        from correlate.clocks import deadlines
+
+        changed = i.changed(actor=settings.actor, change=word, time=now, status=status)
+        return changed.model_copy(update={"clocks": deadlines(changed, settings.site)})
+
+    return make
 
 
 @app.command("ack", help=tr("Acknowledge: somebody looks at it.", "确认受理。"))
