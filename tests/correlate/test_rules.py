@@ -6,10 +6,15 @@ import textwrap
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
+from correlate.detect import Detector
 from correlate.ir import atoms_of
 from correlate.logsources import route
 from correlate.mapping import PIPELINES, map_fields, mapping_of
@@ -389,3 +394,77 @@ def test_the_public_rules_load_without_a_crash_and_the_rest_is_counted():
 def test_a_file_that_is_not_utf8_is_named():
     ruleset = parse_documents([Path("x.yml")], [b"title: a\nlevel: \xff\n"], {})
     assert [(problem.line, problem.message) for problem in ruleset.problems] == [(2, "the file is not UTF-8")]
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(allow_nan=True),
+    st.text(max_size=4),
+    st.sampled_from(
+        ["sel", "1 of them", "not", "event_count", "1m", "write", "ics", "modbus", "a|re", "(", "10.0.0.0/8"]
+    ),
+)
+keys = st.sampled_from(
+    [
+        "title",
+        "id",
+        "name",
+        "level",
+        "status",
+        "logsource",
+        "product",
+        "service",
+        "category",
+        "detection",
+        "condition",
+        "sel",
+        "correlation",
+        "type",
+        "rules",
+        "group-by",
+        "timespan",
+        "aliases",
+        "gte",
+        "field",
+        "filter",
+        "action",
+        "tags",
+        "author",
+        "date",
+        "falsepositives",
+        "a|re",
+        "a|cidr",
+        "a|contains|all",
+        "a|gt",
+        "a|exists",
+        "a|base64",
+        "a|expand",
+        "a|fieldref",
+        "a|hour",
+        "|all",
+    ]
+)
+trees = st.recursive(
+    scalars,
+    lambda below: st.one_of(st.lists(below, max_size=3), st.dictionaries(keys, below, max_size=4)),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.dictionaries(keys, trees, max_size=8), min_size=1, max_size=3))
+def test_whatever_a_file_holds_it_loads_or_its_errors_are_named(documents):
+    good = yaml.safe_load(RULE)
+    text = yaml.safe_dump_all([{**good, **documents[0]}, *documents]).encode()
+    ruleset = parse_documents([Path("x.yml")], [text], {})
+    assert all(problem.line >= 1 and problem.message for problem in ruleset.problems)
+    assert all(rule.condition is not None or rule.error for rule in ruleset.rules)
+    Detector(ruleset).feed(
+        pl.DataFrame({"event.dataset": ["modbus"], "event.id": ["x"], "a": ["10.0.0.1"]})
+        .with_columns(pl.lit(0).cast(pl.Datetime("ns", "UTC")).alias("@timestamp"))
+        .select(
+            "@timestamp", "event.id", "event.dataset", pl.lit("event").alias("event.kind"), pl.col("a").alias("message")
+        )
+    )
