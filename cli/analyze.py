@@ -176,9 +176,8 @@ def analyze(
         incidents = kept.incidents()
         gathered = pipeline.evidence(
             kept,
-            inputs=[account.as_json() for account in accounts],
             assets=assets,
-            rule_problems=[str(problem) for problem in ruleset.problems],
+            ruleset=ruleset,
             since=None,
             until=None,
         )

@@ -66,7 +66,7 @@ def show(
     import polars as pl
 
     from cli.config import load
-    from cli.pipeline import all_alerts, evidence, observe_assets, open_store
+    from cli.pipeline import all_alerts, observe_assets, open_store, traffic
 
     settings = load(config, store)
     with open_store(settings.store, create=False) as kept:
@@ -74,7 +74,7 @@ def show(
         asset = assets.get(ip)
         if asset is None:
             raise UserError(f"no asset {ip!r} was seen", hint="jianmen asset list")
-        flows = evidence(kept, inputs=[], assets=assets, rule_problems=[], since=None, until=None).flows
+        flows = traffic(kept)
         alerts = all_alerts(kept)
     peers = flows.filter((pl.col("source.ip") == ip) | (pl.col("destination.ip") == ip)).sort("bytes", descending=True)
     about = (

@@ -5,6 +5,7 @@ No Typer here: plain arguments in, plain values out, so that a service can call 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from store.base import Store
 
 ALERTS = "jianmen.alert"
+_INPUTS = "inputs"  # checkpoint: the account of everything that was read into the store, by path
+_KEPT_INPUTS = 1_000  # accounts that a store remembers; the latest stay
 _FLUSH_ROWS = 1_000_000  # events that a crash may cost the work of (not the data: a second run completes them)
 
 
@@ -139,7 +142,23 @@ def ingest(
         store.flush()
         account.seconds = time.monotonic() - started
         watcher.step(account)
+    _remember(store, accounts)
     return accounts
+
+
+def _remember(store: Store, accounts: Sequence[Account]) -> None:
+    """Keep the accounts in the store: a report made later says what it rests on."""
+    known = {one["path"]: one for one in accounts_of(store)}
+    for account in accounts:
+        known.pop(account.path, None)
+        known[account.path] = account.as_json()
+    store.put_checkpoint(_INPUTS, json.dumps(list(known.values())[-_KEPT_INPUTS:]).encode())
+
+
+def accounts_of(store: Store) -> list[dict[str, Any]]:
+    """Accounts of what was read into the store, oldest first."""
+    kept = store.checkpoint(_INPUTS)
+    return json.loads(kept) if kept else []
 
 
 def _year_of(path: Path) -> int:
@@ -243,27 +262,16 @@ def regroup(store: Store, site: Site, *, now: datetime, assets: dict[str, Asset]
     return kept
 
 
-def evidence(
-    store: Store,
-    *,
-    inputs: list[dict[str, Any]],
-    assets: dict[str, Asset],
-    rule_problems: list[str],
-    since: datetime | None,
-    until: datetime | None,
-) -> Any:
-    """Gather what a report rests on.
+def traffic(store: Store, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
+    """Add up stored flows by endpoints and protocol.
 
     Returns:
-        ``report.document.Evidence``.
+        Columns ``source.ip``, ``destination.ip``, ``network.protocol``, ``bytes``, ``packets``, ``flows``.
     """
     import polars as pl
 
-    from cli.version import VERSION
     from event.table import schema_of
-    from report.document import Evidence
 
-    counts = {s.dataset: s.events for s in store.status()}
     columns = [
         "source.ip",
         "destination.ip",
@@ -284,17 +292,47 @@ def evidence(
         parts.append(_sum_flows(full.with_columns(pl.lit(1, pl.Int64).alias("flows"))))
         if len(parts) >= 32:
             parts = [_sum_flows(pl.concat(parts))]
-    flows = _sum_flows(pl.concat(parts) if parts else pl.DataFrame(schema={**schema, "flows": pl.Int64}))
+    return _sum_flows(pl.concat(parts) if parts else pl.DataFrame(schema={**schema, "flows": pl.Int64}))
+
+
+def evidence(
+    store: Store,
+    *,
+    assets: dict[str, Asset],
+    ruleset: RuleSet,
+    since: datetime | None,
+    until: datetime | None,
+) -> Any:
+    """Gather what a report rests on.
+
+    Returns:
+        ``report.document.Evidence``.
+    """
+    from cli.version import VERSION
+    from report.document import Evidence
+
+    counts = {s.dataset: s.events for s in store.status()}
+    flows = traffic(store, since, until)
     times = [t for s in store.status() if s.dataset != ALERTS for t in (s.oldest, s.newest) if t is not None]
     return Evidence(
-        inputs=inputs,
+        inputs=accounts_of(store),
         event_counts=counts,
         alerts=all_alerts(store, since, until),
         flows=flows,
         assets=assets,
         since=since or (min(times) if times else None),
         until=until or (max(times) if times else None),
-        rule_problems=rule_problems,
+        rule_problems=[str(problem) for problem in ruleset.problems],
+        rules=[
+            {
+                "id": rule.id,
+                "title": rule.meta.title,
+                "title_zh": rule.meta.title_zh,
+                "level": rule.meta.level,
+                "kind": getattr(rule, "type", "rule"),
+            }
+            for rule in ruleset.all()
+        ],
         tool_version=VERSION,
     )
 

@@ -93,8 +93,8 @@ def _gather(
                 if (start is None or i.last_seen >= start) and (end is None or i.first_seen < end)
             ]
         )
-        problems = [str(p) for p in ruleset_of(settings, None, keep_going=True).problems]
-        found = pipeline.evidence(kept, inputs=[], assets=assets, rule_problems=problems, since=start, until=end)
+        ruleset = ruleset_of(settings, None, keep_going=True)
+        found = pipeline.evidence(kept, assets=assets, ruleset=ruleset, since=start, until=end)
     return settings, incidents, found
 
 
