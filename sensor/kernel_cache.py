@@ -13,7 +13,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-_SOURCES = ("*.py", "decoders/*.py")
+_SOURCES = ("*kernel*.py", "decoders/**/*kernel*.py")  # files that hold kernels or their constants
 
 
 def version_tag() -> str:

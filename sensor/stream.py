@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from sensor import kernels_layout as k
-from sensor.base import PDU_AFTER_GAP, PDU_CUT, PDU_MIDSTREAM, I64, PduBatch
+from sensor.base import I64, PDU_AFTER_GAP, PDU_CUT, PDU_MIDSTREAM, PduBatch
 from sensor.flow import addresses, ports_of, sides, times, transport_names, versions, vlans
 
 _TAGS = ((PDU_CUT, "truncated"), (PDU_AFTER_GAP, "after_gap"), (PDU_MIDSTREAM, "midstream"))
