@@ -64,6 +64,11 @@ class Reassembler:
         """Keys of the messages that are open now, oldest first."""
         return list(self._open)
 
+    def notes(self, prefix: str) -> dict[str, int]:
+        """Counters by name for an account, such as ``dnp3_segments_orphan``; ``..._open`` is what is open now."""
+        counted = {f"{prefix}_{name}": count for name, count in sorted(self.counters.items())}
+        return {**counted, **({f"{prefix}_open": self.pending} if self.pending else {})}
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._open
 

@@ -63,6 +63,8 @@ FIELDS = (
     own("dnp3.file_status", "keyword", "Status of a file operation: success, permission_denied"),
     own("dnp3.file_user", "keyword", "User name of a file authentication"),
     own("dnp3.device_attributes", "keyword", "Device attributes of group 0: vendor_name=...", many=True),
+    own("dnp3.auth_user", "long", "User number of secure authentication (group 120)"),
+    own("dnp3.auth_error", "keyword", "Error of secure authentication: authentication_failed, unknown_user"),
     own("dnp3.crc_errors", "long", "Blocks with a wrong CRC in this message"),
     own("dnp3.matched", "boolean", "A response: its request was seen"),
 )

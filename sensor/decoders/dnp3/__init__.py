@@ -19,7 +19,8 @@ from sensor.base import I64, U8, Decoder, PairRule, PduBatch
 from sensor.columns import writable
 from sensor.decoders.dnp3 import kernel as k
 from sensor.decoders.dnp3.names import NO_ANSWER
-from sensor.decoders.dnp3.rows import ANOMALIES, rows
+from sensor.decoders.dnp3.rows import ANOMALIES
+from sensor.decoders.dnp3.rows import rows as event_rows
 from sensor.reassemble import Reassembler
 
 Bool = npt.NDArray[np.bool_]
@@ -48,7 +49,11 @@ class Dnp3Decode:
         link = np.zeros((k.LINK_ROWS, len(pdus)), np.int64)
         user = np.empty(len(pdus.data), np.uint8)
         k.link_frames(writable(pdus.data), pdus.offset, pdus.length, k.CRC_TABLE, user, link)
-        return rows(link, *self._transport(pdus, link, user))
+        return event_rows(link, *self._transport(pdus, link, user))
+
+    def notes(self) -> dict[str, int]:
+        """Counters for the account: what became of segments, and fragments that are still open."""
+        return self.reassembler.notes("dnp3_segments")
 
     def _transport(self, pdus: PduBatch, link: I64, user: U8) -> tuple[I64, I64, I64, I64, U8]:
         """Put segments together (8.2).
@@ -84,11 +89,15 @@ class Dnp3Decode:
             extra.append(data)
             end += len(data)
 
-        for i in np.flatnonzero(slow).tolist():
-            mark = int(octet[i])
+        rows = np.flatnonzero(slow)
+        octets = user.tobytes()
+        columns = (flows, source, destination, octet, at, size)
+        for i, flow, sender, receiver, mark, begin, count in zip(
+            rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
+        ):
             message, broken = self.reassembler.add(
-                (int(flows[i]), int(source[i]), int(destination[i])),
-                user[at[i] + 1 : at[i] + size[i]].tobytes(),
+                (flow, sender, receiver),
+                octets[begin + 1 : begin + count],
                 first=bool(mark & 0x40),
                 last=bool(mark & 0x80),
                 sequence=mark & 0x3F,

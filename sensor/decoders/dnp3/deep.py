@@ -1,4 +1,4 @@
-"""Files (group 70) and device attributes (group 0), one fragment at a time (IEEE 1815-2012, A.1 and A.25)."""
+"""Files (group 70), authentication (group 120) and device attributes (group 0) of IEEE 1815-2012, one by one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import struct
 
 import polars as pl
 
-from sensor.decoders.dnp3.names import FILE_MODE, FILE_STATUS
-from sensor.decoders.dnp3.objects import ATTRIBUTES
+from sensor.decoders.dnp3.names import AUTH_ERRORS, FILE_MODE, FILE_STATUS
+from sensor.decoders.dnp3.objects import ATTRIBUTES, SIZE
 
 DEEP_FIELDS: dict[str, pl.DataType] = {
     "dnp3.file_name": pl.String(),
@@ -16,6 +16,8 @@ DEEP_FIELDS: dict[str, pl.DataType] = {
     "dnp3.file_status": pl.String(),
     "dnp3.file_user": pl.String(),
     "dnp3.device_attributes": pl.List(pl.String),
+    "dnp3.auth_user": pl.Int64(),
+    "dnp3.auth_error": pl.String(),
 }
 _MAX_ATTRIBUTES = 64
 _MAX_TEXT = 512
@@ -63,6 +65,21 @@ def _file(variation: int, body: bytes) -> dict[str, object]:
     return {}
 
 
+# Where the user number lies in objects of group 120 (A.45).
+_USER_AT = {1: 4, 2: 4, 3: 4, 4: 0, 5: 4, 6: 4, 7: 4}
+
+
+def _authentication(variation: int, body: bytes) -> dict[str, object]:
+    """One object of group 120: user and, of an error, its code."""
+    found: dict[str, object] = {}
+    at = _USER_AT.get(variation)
+    if at is not None and len(body) >= at + 2:
+        found["dnp3.auth_user"] = _u(body[at : at + 2])
+    if variation == 7 and len(body) >= 9:
+        found["dnp3.auth_error"] = AUTH_ERRORS.get(body[8], f"reserved_{body[8]}")
+    return found
+
+
 def _attribute(variation: int, kind: int, value: bytes) -> str:
     """One object of group 0 as ``vendor_name=...``."""
     name = ATTRIBUTES.get(variation, f"attribute_{variation}")
@@ -78,11 +95,11 @@ def _attribute(variation: int, kind: int, value: bytes) -> str:
 
 
 def deep(body: bytes, at: int) -> dict[str, object]:
-    """Read the objects from the first header of group 70 or 0 on.
+    """Read the objects from the first header of group 70, 120 or 0 on.
 
     Args:
         body: Octets of the fragment, as far as they are there.
-        at: Where that object header begins.
+        at: Where that object header begins; what lies between headers of other groups ends the reading.
 
     Returns:
         Of ``DEEP_FIELDS`` those that were found; the first file counts.
@@ -95,7 +112,7 @@ def deep(body: bytes, at: int) -> dict[str, object]:
         prefix, code = qualifier >> 4 & 7, qualifier & 15
         width = {7: 1, 8: 2, 9: 4, 11: 1}.get(code, 1 << code % 3 if code < 6 else 0)
         spans = 2 if code < 6 else 1 if width else 0
-        if at + spans * width > len(body) or group not in (0, 70):
+        if at + spans * width > len(body) or group not in (0, 70, 120):
             break
         first = _u(body[at : at + width])
         count = _u(body[at + width : at + 2 * width]) - first + 1 if code < 6 else first
@@ -108,8 +125,13 @@ def deep(body: bytes, at: int) -> dict[str, object]:
                 return _done(found, attributes)
             size = _u(body[at : at + octets])
             at += octets
-            if group == 70:
-                for name, value in _file(variation, body[at : at + size]).items():
+            if group == 120 and prefix < 4:
+                size = int(SIZE[group * 256 + variation])
+            if group in (70, 120):
+                if group == 120 and not size:
+                    return _done(found, attributes)
+                read = _file if group == 70 else _authentication
+                for name, value in read(variation, body[at : at + size]).items():
                     found.setdefault(name, value)
                 at += size
                 continue

@@ -301,7 +301,7 @@ def fragments(
             if h - h0 < MAX_HEADERS:
                 headers[h] = gv
                 h += 1
-            if out[A_DEEP, i] == 0 and (group == 70 or (group == 0 and response)):
+            if out[A_DEEP, i] == 0 and (group == 70 or group == 120 or (group == 0 and response)):
                 out[A_DEEP, i] = pos - start[i]  # at least 2
             prefix = (qualifier >> 4) & 7
             code = qualifier & 15

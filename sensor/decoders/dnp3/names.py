@@ -134,6 +134,22 @@ FILE_STATUS = {
     20: "block_sequence",
     255: "undefined",
 }
+AUTH_ERRORS = {
+    1: "authentication_failed",
+    2: "unexpected_response",
+    3: "no_response",
+    4: "aggressive_mode_not_supported",
+    5: "mac_algorithm_not_supported",
+    6: "key_wrap_algorithm_not_supported",
+    7: "authorization_failed",
+    8: "update_key_method_not_permitted",
+    9: "invalid_signature",
+    10: "invalid_certification_data",
+    11: "unknown_user",
+    12: "max_session_key_status_requests",
+}
+"""Error codes of secure authentication, g120v7 (A.45.7)."""
+
 FILE_MODE = {0: "null", 1: "read", 2: "write", 3: "append"}
 
 

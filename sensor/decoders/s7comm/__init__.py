@@ -16,7 +16,8 @@ from event.fields.s7comm import FIELDS
 from sensor.base import I64, U8, Decoder, PairRule, PduBatch
 from sensor.columns import writable
 from sensor.decoders.s7comm import kernel as k
-from sensor.decoders.s7comm.rows import ANOMALIES, rows
+from sensor.decoders.s7comm.rows import ANOMALIES
+from sensor.decoders.s7comm.rows import rows as event_rows
 from sensor.reassemble import Reassembler
 
 _BROKEN = {"incomplete": k.E_INCOMPLETE, "too_long": k.E_TOO_LONG, "evicted": k.E_EVICTED}
@@ -37,7 +38,11 @@ class S7commDecode:
         pdus = replace(pdus, data=writable(pdus.data))
         cotp = np.zeros((k.COTP_ROWS, len(pdus)), np.int64)
         k.packets(pdus.data, pdus.offset, pdus.length, cotp)
-        return rows(pdus, cotp, *self._assemble(pdus, cotp))
+        return event_rows(pdus, cotp, *self._assemble(pdus, cotp))
+
+    def notes(self) -> dict[str, int]:
+        """Counters for the account: what became of fragments, and messages that are still open."""
+        return self.reassembler.notes("s7comm_fragments")
 
     def _assemble(self, pdus: PduBatch, cotp: I64) -> tuple[I64, I64, I64, I64, U8]:
         """Put DT fragments together (RFC 905, 13.7).
@@ -59,17 +64,25 @@ class S7commDecode:
         made: list[tuple[int, int, int, int]] = []
         extra: list[bytes] = []
         end = len(pdus.data)
-        for i in np.flatnonzero(slow).tolist():
-            key = int(flows[i])
-            body = pdus.data[start[i] : start[i] + length[i]].tobytes()
-            message, broken = self.reassembler.add(key, body, first=key not in self.reassembler, last=bool(last[i]))
+        rows = np.flatnonzero(slow)
+        octets = pdus.data.tobytes()
+        for i, key, at, size, is_last in zip(
+            rows.tolist(),
+            flows[rows].tolist(),
+            start[rows].tolist(),
+            length[rows].tolist(),
+            last[rows].tolist(),
+            strict=True,
+        ):
+            body = octets[at : at + size]
+            message, broken = self.reassembler.add(key, body, first=key not in self.reassembler, last=bool(is_last))
             done = [(one.data, _BROKEN[one.reason]) for one in broken]
             if message is not None:
                 done.append((message, int(error[i])))
-            for octets, code in done:
-                made.append((i, end, len(octets), code))
-                extra.append(octets)
-                end += len(octets)
+            for whole, code in done:
+                made.append((i, end, len(whole), code))
+                extra.append(whole)
+                end += len(whole)
         late = np.array(made, np.int64).reshape(-1, 4).T
         pdu, start, length, error = (
             np.concatenate([column[~slow], late[n]]) for n, column in enumerate((pdu, start, length, error))
@@ -96,10 +109,11 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
     return S7commDecode()(pdus)
 
 
-_QUIET_GROUPS = (2,)
+_STATE_LIST = 0x0424  # operating state: what panels ask for all day
 _is_data = pl.col("cotp.pdu_type") == "data"
 _is_read = pl.col("s7comm.function_code") == 4
-_is_cyclic = pl.col("s7comm.group_code").is_in(_QUIET_GROUPS)
+_is_cyclic = pl.col("s7comm.group_code") == 2
+_is_state = pl.col("s7comm.szl_id") == _STATE_LIST
 _is_carrier = _is_data & (pl.col("cotp.protocol") != "s7comm") & pl.col("s7comm.access").is_null()
 _is_plus_read = pl.col("s7comm_plus.function_code").is_not_null() & (pl.col("s7comm.access") == "read")
 _failed = (pl.col("event.outcome") == "failure").fill_null(False)
@@ -121,15 +135,14 @@ DECODER = Decoder(
         "s7comm.sub_function_code",
         "s7comm.item_count",
         "s7comm.items",
+        "s7comm.szl_id",
+        "s7comm.cpu_state",
         "s7comm_plus.version",
         "s7comm_plus.opcode",
         "s7comm_plus.function_code",
     ),
-    verbatim=~(
-        _is_read.fill_null(False)
-        | _is_cyclic.fill_null(False)
-        | _is_carrier.fill_null(False)
-        | _is_plus_read.fill_null(False)
+    verbatim=~pl.any_horizontal(
+        one.fill_null(False) for one in (_is_read, _is_cyclic, _is_state, _is_carrier, _is_plus_read)
     )
     | _failed,
     pair=PairRule(

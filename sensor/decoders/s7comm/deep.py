@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import polars as pl
 
@@ -31,8 +33,9 @@ DEEP_FIELDS: dict[str, pl.DataType] = {
     "s7comm.clock": pl.Datetime("ns", "UTC"),
     "s7comm.access": pl.String(),
     "s7comm.values": pl.List(pl.String),
+    "s7comm.items": pl.List(pl.String),
 }
-"""What ``job`` and ``userdata`` may give; the last two take the place of what the kernel knows."""
+"""What ``job`` and ``userdata`` may give; the last three take the place of what the kernel knows."""
 
 _MAX_TEXT = 128
 _MAX_ELEMENTS = 32
@@ -145,6 +148,12 @@ def _clock(data: bytes) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=1024)
+def known_userdata(group: int, sub: int, data: bytes, is_request: bool) -> Found:
+    """``userdata`` for short data, remembered: polls ask and answer the same over and over. Not to be changed."""
+    return userdata(group, sub, data, is_request)
+
+
 def _szl(data: bytes, is_request: bool) -> Found:
     """Read a system state list: what was asked for, and of the answer the state and the identity."""
     if len(data) < 4:
@@ -182,6 +191,34 @@ def _szl(data: bytes, is_request: bool) -> Found:
     return found
 
 
+def _cyclic_items(body: bytes) -> Found:
+    """Items that are to be sent again and again: count, time base, interval, then items as in a read."""
+    items: list[str] = []
+    at = 4
+    while at + 12 <= len(body) and len(items) < _MAX_ELEMENTS:
+        size = body[at + 1]
+        if body[at] != 0x12:
+            break
+        item = body[at : at + 2 + size]
+        if size == 10 and item[2] == 0x10:
+            count, db, area = struct.unpack_from(">HHB", item, 4)
+            items.append(item_name(item[3], count, db, area, int.from_bytes(item[9:12], "big")))
+        else:
+            items.append("0x" + item[:_CUT].hex())
+        at += 2 + size
+    return {"s7comm.items": items} if items else {}
+
+
+def item_name(transport: int, count: int, db: int, area: int, address: int) -> str:
+    """Name an item as in a read: ``DB2.DBX4.0 BYTE 8``, ``M10.0 BIT 1``, ``T5 TIMER 1``."""
+    short = names.AREAS[area][1] if area in names.AREAS else f"0x{area:02x}"
+    if area in (0x84, 0x85):
+        place = f"{short}{db}.DBX{address >> 3}.{address & 7}"
+    else:
+        place = f"{short}{address}" if area in names.NUMBERED else f"{short}{address >> 3}.{address & 7}"
+    return f"{place} {names.TRANSPORT.get(transport, f'0x{transport:02x}')} {count}"
+
+
 def userdata(group: int, sub: int, data: bytes, is_request: bool) -> Found:
     """Read what follows the parameters of a user-data message.
 
@@ -202,6 +239,8 @@ def userdata(group: int, sub: int, data: bytes, is_request: bool) -> Found:
     if group == 7 and len(body) >= 10:
         clock = _clock(body[2:10])
         return {"s7comm.clock": clock} if clock else {}
+    if group == 2 and sub in (1, 5) and is_request:
+        return _cyclic_items(body)
     if group == 3 and is_request and len(body) >= 2:
         kind = names.BLOCKS.get(body[:2].decode("ascii", "replace"), body[:2].hex())
         found: Found = {"s7comm.block_type": kind}

@@ -12,7 +12,7 @@ from sensor.base import I64, U8, PduBatch
 from sensor.columns import some_rows
 from sensor.decoders.s7comm import kernel as k
 from sensor.decoders.s7comm import names
-from sensor.decoders.s7comm.deep import COTP_FIELDS, DEEP_FIELDS, Found, connection, job, userdata
+from sensor.decoders.s7comm.deep import COTP_FIELDS, DEEP_FIELDS, Found, connection, job, known_userdata, userdata
 from sensor.lists import lists
 
 Bool = npt.NDArray[np.bool_]
@@ -41,6 +41,7 @@ ANOMALIES = {
 
 PROTOCOLS = ["empty", "s7comm", "s7comm_plus", "iso_session", "other", None]
 _CUT = 32  # octets of a value shown
+_REMEMBERED = 512  # octets of user data that are worth remembering
 
 
 def _table(values: Mapping[int, str], size: int = 256, other: str | None = "0x{:02x}") -> pl.Series:
@@ -298,27 +299,42 @@ def _with_deep(frame: pl.DataFrame, pdus: PduBatch, cotp: I64, pdu: I64, has: I6
     frame = _fill(frame, found, COTP_FIELDS)
 
     function, group, sub = s7[k.S_FUNCTION], s7[k.S_GROUP], s7[k.S_SUB]
-    told = (function >= 0x1A) | ((group == 4) & (sub == 1)) | np.isin(group, (0, 1, 3, 7))
+    told = np.flatnonzero((function >= 0x1A) | ((group == 4) & (sub == 1)) | np.isin(group, (0, 1, 2, 3, 7)))
+    if not len(told):
+        return _fill(frame, [], DEEP_FIELDS)
+    octets = data.tobytes()
+    is_job = function >= 0
+    at = np.where(is_job, s7[k.S_PARAMETER], s7[k.S_DATA])
+    size = np.where(is_job, s7[k.S_PARAMETER_LENGTH], s7[k.S_DATA_LENGTH])
+    asks = np.where(is_job, s7[k.S_ROSCTR] == 1, np.isin(s7[k.S_TYPE], (4, 7)))
     found = []
-    for i in np.flatnonzero(told).tolist():
-        if function[i] >= 0:
-            at, size = int(s7[k.S_PARAMETER, i]), int(s7[k.S_PARAMETER_LENGTH, i])
-            one = job(data[at : at + size].tobytes(), bool(s7[k.S_ROSCTR, i] == 1))
+    for row, code, of_group, of_sub, begin, count, is_request in zip(
+        has[told].tolist(), *(column[told].tolist() for column in (function, group, sub, at, size, asks)), strict=True
+    ):
+        body = octets[begin : begin + count]
+        if code >= 0:
+            one = job(body, is_request)
         else:
-            at, size = int(s7[k.S_DATA, i]), int(s7[k.S_DATA_LENGTH, i])
-            body = data[at : at + size].tobytes()
-            one = userdata(int(group[i]), int(sub[i]), body, bool(s7[k.S_TYPE, i] in (4, 7)))
+            read = known_userdata if count <= _REMEMBERED else userdata
+            one = read(of_group, of_sub, body, is_request)
         if one:
-            found.append((int(has[i]), one))
+            found.append((row, one))
     return _fill(frame, found, DEEP_FIELDS)
 
 
 def _fill(frame: pl.DataFrame, found: list[tuple[int, Found]], fields: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Put what was found into columns; one that is there keeps its value in the other rows."""
+    places: dict[str, list[int]] = {name: [] for name in fields}
+    contents: dict[str, list[object]] = {name: [] for name in fields}
+    for row, one in found:
+        for name, value in one.items():
+            places[name].append(row)
+            contents[name].append(value)
     filled = []
     for name, dtype in fields.items():
-        some = {row: one[name] for row, one in found if name in one}
-        new = some_rows(frame.height, np.array(list(some), np.int64), some.values(), dtype).alias(name)
-        if name in frame.columns:
-            new = new.zip_with(new.is_not_null(), frame[name])
-        filled.append(new)
+        there = name in frame.columns
+        if there and not places[name]:
+            continue
+        new = some_rows(frame.height, np.array(places[name], np.int64), contents[name], dtype).alias(name)
+        filled.append(new.zip_with(new.is_not_null(), frame[name]) if there else new)
     return frame.with_columns(filled)

@@ -307,6 +307,20 @@ def test_a_file_password_is_not_kept() -> None:
     assert "secret" not in str(row)
 
 
+def test_authentication() -> None:
+    error = struct.pack("<IHHB6s", 1, 7, 0, 1, bytes(6)) + b"text"
+    aggressive = struct.pack("<BBBBIH", 120, 3, 7, 1, 9, 5)
+    failed, operated = decode(
+        response(bytes([120, 7, 0x5B, 1]) + struct.pack("<H", len(error)) + error, function=131),
+        request(4, aggressive + CROB),
+    )
+    assert failed["dnp3.access"] == "auth"
+    assert (failed["dnp3.auth_user"], failed["dnp3.auth_error"]) == (7, "authentication_failed")
+    assert operated["dnp3.auth_user"] == 5
+    assert operated["dnp3.control_code"] == ["close"]
+    assert operated["error.code"] is None
+
+
 def test_device_attributes() -> None:
     objects = bytes([0, 252, 0, 0, 0, 1, 4]) + b"ACME" + bytes([0, 240, 0, 0, 0, 2, 2, 0, 8])
     row = one(response(objects))

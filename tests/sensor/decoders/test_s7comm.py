@@ -310,6 +310,14 @@ def test_blocks_asked_for() -> None:
     assert one(userdata(3, 2, b"08"))["s7comm.block_type"] == "OB"
 
 
+def test_cyclic_items() -> None:
+    body = b"\x02\x01\x0a\x00" + item(0x84, 24, 8, 1, db=3) + item(0x1C, 7, 0x1C)
+    row = one(userdata(2, 1, body))
+    assert row["s7comm.items"] == ["DB3.DBX3.0 REAL 1", "C7 COUNTER 1"]
+    assert row["s7comm.access"] == "read"
+    assert one(userdata(2, 1, body[:-3]))["s7comm.items"] == ["DB3.DBX3.0 REAL 1"]
+
+
 def test_forcing_keeps_what_was_sent() -> None:
     row = one(userdata(1, 9, b"\x01\x02\x03"))
     assert row["s7comm.access"] == "write"
@@ -438,6 +446,9 @@ def test_endless_fragments_are_given_up() -> None:
     batch = batch_of([dt(bytes(1000), last=False)] * 70)
     table = DECODER.decode(batch)
     assert table["error.code"].to_list() == ["cotp_too_long"]
+    run = S7commDecode()
+    run(batch)
+    assert run.notes() == {"s7comm_fragments_open": 1, "s7comm_fragments_too_long": 1}
 
 
 def test_what_is_collapsed_and_what_is_not() -> None:
@@ -446,6 +457,7 @@ def test_what_is_collapsed_and_what_is_not() -> None:
         "answer": ack(b"\x04\x01", b"\xff\x04\x00\x08\x01"),
         "cyclic": userdata(2, 1, b"\0", kind=8),
         "empty": dt(b""),
+        "state": userdata(4, 1, b"\x04\x24\x00\x00"),
         "plus_read": plus(1, 0x31, 0x054C),
         "refused": ack(b"\x04\x01", b"\x05\x00\x00\x00"),
         "write": job(b"\x05\x01" + item(0x83, 0), b"\x00\x04\x00\x08\x01"),
@@ -460,7 +472,7 @@ def test_what_is_collapsed_and_what_is_not() -> None:
     assert DECODER.verbatim is not None
     alone = table.select(DECODER.verbatim.fill_null(True)).to_series().to_list()
     collapsed = {name for name, is_alone in zip(packets, alone, strict=True) if not is_alone}
-    assert collapsed == {"read", "answer", "cyclic", "empty", "plus_read"}
+    assert collapsed == {"read", "answer", "cyclic", "empty", "state", "plus_read"}
 
 
 def test_pairing() -> None:
