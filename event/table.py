@@ -85,7 +85,8 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
     missing = [name for name in REQUIRED if name not in schema]
     if missing:
         raise ValueError(f"event table without {', '.join(missing)}")
-    casts = [pl.col(name).cast(dtype) for name, dtype in schema.items() if frame.schema[name] != dtype]
+    have = frame.schema
+    casts = [pl.col(name).cast(dtype) for name, dtype in schema.items() if have[name] != dtype]
     if casts:
         frame = frame.with_columns(casts)
     if frame.is_empty():
