@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from sensor.base import SensorLimits
 BLOCK = 4 << 20  # bytes read at once: 1 to 4 MiB were equally fast
 _RAW = 1 << 18  # bytes of compressed input at once
 _IFACES = 4096  # interfaces in one section that are believed
-_PDU_FLUSH = 1 << 16  # messages
-_DATA_FLUSH = 8 << 20  # bytes of messages
+_PDU_FLUSH = 1 << 18  # messages
+_DATA_FLUSH = 24 << 20  # bytes of messages
 _ROW_FLUSH = 1 << 16  # rows of flows, ARP, signs
 
 _PCAP = {  # magic as it stands in the file: (big-endian, nanoseconds, record header)
@@ -82,7 +82,7 @@ class ByteSource:
             self.compression = "zstd"
             self._zstd_error = zstandard.ZstdError
             self._zstd = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-                _Feed(self), read_across_frames=True
+                cast("IO[bytes]", _Feed(self)), read_across_frames=True
             )
             self._readinto = self._zstandard
 
@@ -266,7 +266,7 @@ class CaptureWalk:
         self.error: InputError | None = None
         self.notes: dict[str, int] = {}
         self._buffer = np.empty(max(BLOCK, 2 * limits.max_frame + (1 << 18)), np.uint8)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(cast("Any", self._buffer))
         self._start = 0
         self._end = 0
         self._base = 0  # offset in the decompressed file of the buffer's first byte
@@ -313,7 +313,7 @@ class CaptureWalk:
         self._start = 24
 
     @property
-    def bytes(self) -> int:
+    def bytes_read(self) -> int:
         """Bytes of the file read so far, as they lie there."""
         return self.source.raw_bytes
 

@@ -12,6 +12,7 @@ import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 _SOURCES = ("*kernel*.py", "decoders/**/*kernel*.py")  # files that hold kernels or their constants
 
@@ -54,7 +55,9 @@ def prepare(folder: Path | None = None) -> Path:
         The folder in use. Without a home that can be written to (systemd, read-only containers) it is a fresh
         temporary folder of mode 0700: kernels are then compiled in every process.
     """
-    from numba.core import config  # imports numba: a fifth of a second, only where packets are read
+    from numba.core import config as numba_config  # imports numba: a fifth of a second, only where packets are read
+
+    config: Any = numba_config  # its members are made at run time
 
     name = f"kernels-{version_tag()}"
     given = str(config.CACHE_DIR)

@@ -10,7 +10,7 @@ Sources: pcap and pcapng drafts (draft-ietf-opsawg-pcap, -pcapng), IEEE 802.1Q, 
 """
 
 # ruff: noqa: F405 - names of the layout
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="assignment,call-overload"
 from __future__ import annotations
 
 import numpy as np

@@ -109,7 +109,7 @@ def _open(
             hint="expected pcap, pcapng (plain, gzip, zstd), Zeek TSV or JSON, Suricata EVE, or syslog",
         )
     parser: LineParser = registry.load("parsers", log, PARSERS)
-    return LogInput(source, label, log, parser, reference_year)  # type: ignore[arg-type]
+    return LogInput(source, label, log, parser, reference_year)
 
 
 def _log_kind(head: bytes) -> str | None:
@@ -213,7 +213,7 @@ class CaptureInput:
         account.decoded = int(c[k.C_DECODED])
         account.undecoded = int(c[k.C_UNDECODED])
         account.failed = int(c[k.C_FAILED])
-        account.bytes = self._walk.bytes
+        account.bytes = self._walk.bytes_read
         account.notes = {**read_notes(self._walk.state), **self._walk.notes}
         for running in self._running.values():
             if running.pairs.forgotten:

@@ -120,7 +120,7 @@ def take_messages(state: k.State) -> dict[int, Messages]:
     rows = state.pdus[: int(c[k.C_PDUS])]
     data = state.data[: int(c[k.C_DATA])]
     app = rows["app"]
-    out = {}
+    out: dict[int, Messages] = {}
     for number in np.unique(app).tolist():
         mine = rows if len(out) == 0 and (app == number).all() else rows[app == number]
         wide = {

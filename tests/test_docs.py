@@ -31,8 +31,9 @@ def test_the_readme_commands_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert "./dev demo" in text
     assert "./dev test" in text
-    from cli.main import app
     from typer.main import get_command
+
+    from cli.main import app
 
     known = get_command(app)
     for line in re.findall(r"^(?:\./dev run|jianmen) ([a-z]+)(?: ([a-z]+))?", text, re.M):
