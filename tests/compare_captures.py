@@ -53,11 +53,15 @@ class Comparison:
         self.extra = ours - expected
         if not frames:
             return
-        for message in sorted(self.missing.elements(), key=repr):
-            frame = message[0]
-            later = [other for other in self.extra.elements() if other[1:] == message[1:] and near(frame, other[0])]
+        for message in sorted(self.missing.elements(), key=frame_of):
+            frame = frame_of(message)
+            later = [
+                other
+                for other in self.extra.elements()
+                if other[1:] == message[1:] and frame < frame_of(other) <= frame + 64
+            ]
             if later:
-                other = min(later, key=repr)
+                other = min(later, key=frame_of)
                 self.missing[message] -= 1
                 self.extra[other] -= 1
                 self.matched += 1
@@ -81,9 +85,9 @@ class Comparison:
         }
 
 
-def near(frame: Hashable, other: Hashable) -> bool:
-    """Whether a message may have waited from one frame to the other."""
-    return isinstance(frame, int) and isinstance(other, int) and frame < other <= frame + 64
+def frame_of(message: tuple[Hashable, ...]) -> int:
+    """Frame of a message that TShark or we saw."""
+    return int(str(message[0]))
 
 
 # What we saw
@@ -270,11 +274,6 @@ ZEEK_MODBUS = {
 }
 
 
-def swapped(reference: int) -> int:
-    """ICSNPP reads the PDU reference with its bytes in the other order."""
-    return reference >> 8 | (reference & 0xFF) << 8
-
-
 ZEEK_DNP3 = {
     "delay_measure": "delay_measurement",
     "stop_appl": "stop_application",
@@ -400,7 +399,8 @@ def report(result: Comparison, *, as_json: bool, show: int) -> None:
         return
     print(
         f"{result.protocol:8} {result.against:14} {result.capture[:60]:60} "
-        f"matched {result.matched:6} (moved {result.moved:3}) missing {result.missing.total():5} extra {result.extra.total():5} "
+        f"matched {result.matched:6} (moved {result.moved:3}) missing {result.missing.total():5} "
+        f"extra {result.extra.total():5} "
         f"addresses -{result.addresses_missing.total()}" + (f"  ended: {result.error}" if result.error else "")
     )
     for word, items in (("missing", result.missing), ("extra", result.extra), ("address", result.addresses_missing)):
