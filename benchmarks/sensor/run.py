@@ -17,11 +17,13 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+PATIENCE = 120  # seconds after which a tool is ended and left out
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
@@ -44,7 +46,10 @@ def measure(command: list[str], cwd: Path) -> tuple[float, float, int, str]:
         process = subprocess.Popen(
             command, cwd=cwd, stdout=out, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {0})
         )
+        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm.start()
         _, status, usage = os.wait4(process.pid, 0)
+        alarm.cancel()
         wall = time.perf_counter() - started
         out.seek(0)
         text = out.read().decode(errors="replace")
@@ -192,10 +197,6 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
                 str(c),
                 "-n",
                 "127.0.0.1:9",
-                "-c",
-                str(f / "ctl"),
-                "-p",
-                str(f / "pid"),
                 "-d",
             ],
         ),
@@ -209,12 +210,17 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
             "nfstream, no dissection",
             lambda c, f: [py, "-c", NFSTREAM, str(c)],
             600_000,
-            lambda f, o: {"flows": int(o)},
+            lambda f, o: {"flows": int(o.split()[-1])},
         ),
     )
     add(
         importable("dpkt"),
-        Run("dpkt, Python flows", lambda c, f: [py, "-c", DPKT, str(c)], 200_000, lambda f, o: {"flows": int(o)}),
+        Run(
+            "dpkt, Python flows",
+            lambda c, f: [py, "-c", DPKT, str(c)],
+            200_000,
+            lambda f, o: {"flows": int(o.split()[-1])},
+        ),
     )
     add(
         bool(shutil.which("tshark")),
@@ -222,7 +228,12 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
     )
     add(
         importable("scapy"),
-        Run("scapy, dissecting", lambda c, f: [py, "-c", SCAPY, str(c)], 20_000, lambda f, o: {"packets": int(o)}),
+        Run(
+            "scapy, dissecting",
+            lambda c, f: [py, "-c", SCAPY, str(c)],
+            20_000,
+            lambda f, o: {"packets": int(o.split()[-1])},
+        ),
     )
     return found, absent
 
