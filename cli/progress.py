@@ -60,7 +60,7 @@ def prepare_kernels() -> None:
     if not is_warm(prepare(state_home())):
         say(
             tr(
-                "first run on this machine: compiling the packet kernels, once, for half a minute or so ...",
-                "本机首次运行：正在编译报文处理内核，仅此一次，约需半分钟……",
+                "first run on this machine: compiling the packet kernels, once, for about a minute ...",
+                "本机首次运行：正在编译报文处理内核，仅此一次，约需一分钟……",
             )
         )
