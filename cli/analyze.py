@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import options
-from cli.text import emit_json, level_text, local_time, say, table, tr
+from cli.text import emit_json, level_text, local_time, say, table, tr, word
 from event.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def print_incidents(incidents: list[Incident]) -> None:
             (
                 i.id,
                 level_text(i.level),
-                i.status,
+                word(i.status),
                 local_time(i.first_seen),
                 tr(i.title_en, i.title_zh),
                 ", ".join(i.attackers[:3]),
@@ -316,7 +316,9 @@ def print_incidents(incidents: list[Incident]) -> None:
 
 
 def _print_detection(found: Detection, incidents: list[Incident]) -> None:
-    by = ", ".join(f"{level} {found.by_level[level]:,}" for level in reversed(_LEVELS) if level in found.by_level)
+    by = tr(", ", "，").join(
+        f"{word(level)} {found.by_level[level]:,}" for level in reversed(_LEVELS) if level in found.by_level
+    )
     say(
         tr(
             f"{found.events:,} events examined, {found.alerts:,} alerts ({by or 'none'}), {found.new_alerts:,} new",

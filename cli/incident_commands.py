@@ -11,7 +11,7 @@ import typer
 
 from cli import options
 from cli.analyze import incident_row, print_incidents
-from cli.text import console, emit_json, level_text, local_time, say, table, tr
+from cli.text import console, emit_json, level_text, local_time, say, table, tr, word
 from event.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -108,6 +108,14 @@ def show(
     _print_incident(incident)
 
 
+def tactic_name(phase: str | None) -> str:
+    """An ATT&CK tactic in the language of this process."""
+    from correlate.regimes import attack
+
+    named = attack().tactics.get(phase or "")
+    return tr(named.en, named.zh) if named else phase or ""
+
+
 def _print_incident(i: Incident) -> None:
     grades = {
         "particularly_major": tr("particularly major", "特别重大"),
@@ -117,7 +125,7 @@ def _print_incident(i: Incident) -> None:
         None: tr("unknown", "待研判"),
     }
     out = console()
-    out.print(level_text(i.level), f"{i.id} v{i.version} ({i.status})", tr(i.title_en, i.title_zh))
+    out.print(level_text(i.level), f"{i.id} v{i.version} ({word(i.status)})", tr(i.title_en, i.title_zh))
     category = " / ".join(tr(c.name_en, c.name_zh) for c in i.categories) or tr("unknown", "待研判")
     table(
         "",
@@ -141,7 +149,7 @@ def _print_incident(i: Incident) -> None:
     table(
         tr("Timeline", "时间线"),
         [tr("time", "时间"), tr("phase", "阶段"), tr("what happened", "经过"), tr("certainty", "可信度")],
-        [(local_time(t.time), t.phase, tr(t.text, t.text_zh), t.certainty) for t in i.timeline],
+        [(local_time(t.time), tactic_name(t.phase), tr(t.text, t.text_zh), word(t.certainty)) for t in i.timeline],
     )
     if i.clocks:
         _print_clocks(i)
@@ -149,7 +157,7 @@ def _print_incident(i: Incident) -> None:
         table(
             tr("Recommended actions", "处置建议"),
             [tr("phase", "阶段"), tr("action", "措施"), tr("source", "来源"), tr("done", "完成")],
-            [(a.phase, tr(a.text_en, a.text_zh), a.source, local_time(a.done_at)) for a in i.actions],
+            [(word(a.phase), tr(a.text_en, a.text_zh), a.source, local_time(a.done_at)) for a in i.actions],
         )
     questions = i.open_questions_zh if tr("en", "zh") == "zh" else i.open_questions_en
     if questions:

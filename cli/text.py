@@ -98,8 +98,36 @@ def level_text(level: str) -> Any:
     from rich.text import Text
 
     style = {"critical": "bold white on red", "high": "bold red", "medium": "yellow", "low": "cyan"}.get(level, "dim")
-    zh = {"critical": "严重", "high": "高", "medium": "中", "low": "低", "informational": "提示"}
-    return Text(zh.get(level, level) if LANG == "zh" else level, style=style)
+    return Text(word(level), style=style)
+
+
+_WORDS_ZH = {
+    "critical": "严重",
+    "high": "高",
+    "medium": "中",
+    "low": "低",
+    "informational": "提示",
+    "new": "新建",
+    "acknowledged": "已受理",
+    "in_progress": "处置中",
+    "closed": "已办结",
+    "merged": "已并入",
+    "confirmed": "已确认",
+    "inferred": "推测",
+    "unknown": "无法确认",
+    "not_observed": "未观察到",
+    "preparation": "准备",
+    "detection": "检测",
+    "containment": "抑制",
+    "eradication": "根除",
+    "recovery": "恢复",
+    "follow_up": "跟踪",
+}
+
+
+def word(name: str) -> str:
+    """A level, status, certainty or phase in the language of this process; other words stay."""
+    return _WORDS_ZH.get(name, name) if LANG == "zh" else name
 
 
 def local_time(value: Any) -> str:
