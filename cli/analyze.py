@@ -31,6 +31,28 @@ NoCollapse = Annotated[
     bool,
     typer.Option("--no-collapse", help=tr("Keep every single poll as an event of its own.", "不合并重复的轮询报文。")),
 ]
+Spool = Annotated[
+    Path | None,
+    typer.Option(
+        "--spool",
+        metavar="DIR",
+        help=tr(
+            "Write to this spool instead of a store; store forward ships it.",
+            "写入本地缓存目录（代替事件库），由 store forward 转发。",
+        ),
+    ),
+]
+SpoolLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--spool-limit",
+        metavar="BYTES",
+        help=tr(
+            "What the spool may take, such as 500M or 20G; kept for later runs (10G in a new spool).",
+            "本地缓存容量上限，如 500M、20G；记入缓存目录，后续沿用（新建时默认 10G）。",
+        ),
+    ),
+]
 FailLevel = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +98,8 @@ def ingest(
     paths: Paths,
     store: options.Store = None,
     config: options.Config = None,
+    spool: Spool = None,
+    spool_limit: SpoolLimit = None,
     no_collapse: NoCollapse = False,
     json: options.Json = False,
 ) -> None:
@@ -83,17 +107,26 @@ def ingest(
     from cli import pipeline
     from cli.config import load
     from cli.progress import prepare_kernels, reading
+    from cli.spool_commands import opened_for_writing
 
+    if spool is not None and store is not None:
+        raise ConfigError("--spool and --store exclude each other", hint="store forward ships a spool to a store")
     settings = load(config, store)
     inputs = pipeline.find_inputs(paths)
     prepare_kernels()
-    with pipeline.open_store(settings.store, create=True) as kept, reading(quiet=json) as watcher:
+    with (
+        opened_for_writing(spool, spool_limit) if spool else pipeline.open_store(settings.store, create=True) as kept,
+        reading(quiet=json) as watcher,
+    ):
         accounts = pipeline.ingest(inputs, kept, watcher=watcher, collapse=not no_collapse, stdin=sys.stdin.buffer)
     if json:
         emit_json(_accounts_json(accounts))
     else:
         _print_accounts(accounts)
-        say(tr(f"store: {settings.store}", f"事件库：{settings.store}"))
+        if spool:
+            say(tr(f"spool: {spool}", f"本地缓存目录：{spool}"))
+        else:
+            say(tr(f"store: {settings.store}", f"事件库：{settings.store}"))
     _exit_for(accounts)
 
 

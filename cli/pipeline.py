@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event.errors import InputError, StoreError
 
@@ -72,6 +72,18 @@ def find_inputs(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+class Sink(Protocol):
+    """What ``ingest`` writes to: a store, or the spool of a sensor."""
+
+    def append(self, events: pl.DataFrame) -> int:
+        """Take a table of one dataset."""
+        ...
+
+    def flush(self) -> None:
+        """Make durable what was taken."""
+        ...
+
+
 @dataclass(slots=True)
 class Watcher:
     """What a caller may want to see while work is going on; every member may stay as it is."""
@@ -86,14 +98,14 @@ class Watcher:
 
 def ingest(
     paths: Sequence[Path],
-    store: Store,
+    store: Sink,
     *,
     watcher: Watcher | None = None,
     collapse: bool = True,
     decoders: Sequence[str] | None = None,
     stdin: BinaryIO | None = None,
 ) -> list[Account]:
-    """Read captures and logs into the store.
+    """Read captures and logs into the store, or into a spool (which keeps events only, no accounts).
 
     A damaged input keeps what came before the damage and does not stop the others; its account says what was wrong.
 
@@ -102,6 +114,7 @@ def ingest(
     """
     from sensor.base import Account
     from sensor.reader import open_input
+    from store.base import Store
 
     watcher = watcher or Watcher()
     accounts: list[Account] = []
@@ -142,7 +155,8 @@ def ingest(
         store.flush()
         account.seconds = time.monotonic() - started
         watcher.step(account)
-    _remember(store, accounts)
+    if isinstance(store, Store):
+        _remember(store, accounts)
     return accounts
 
 

@@ -1,29 +1,50 @@
-"""``store``: status and retain."""
+"""``store``: status and retain; what has to do with a spool is in ``spool_commands``."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli import options
+from cli import options, spool_commands
 from cli.text import emit_json, local_time, say, table, tr
 from event.errors import ConfigError
 
 app = typer.Typer(help=tr("The event store.", "事件库。"), no_args_is_help=True, rich_markup_mode=None)
+spool_commands.register(app)
 
 
 @app.command(
     "status",
     help=tr(
-        "What is held: events, size, oldest and newest by dataset.", "事件库概况：各数据集的条数、大小、起止时间。"
+        "What is held: events, size, oldest and newest by dataset; with --spool, what waits in a sensor's spool.",
+        "事件库概况：各数据集的条数、大小、起止时间；给出 --spool 时显示传感器本地缓存的待转发情况。",
     ),
 )
-def status(store: options.Store = None, config: options.Config = None, json: options.Json = False) -> None:
+def status(
+    store: options.Store = None,
+    config: options.Config = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option("--spool", metavar="DIR", help=tr("Show this spool instead.", "改为显示该本地缓存目录。")),
+    ] = None,
+    json: options.Json = False,
+) -> None:
     """See the help text."""
     from cli.config import load
     from cli.pipeline import open_store
+
+    if spool is not None:
+        from store.spool import Spool
+
+        held = Spool(spool, create=False).status()
+        if json:
+            emit_json(spool_commands.status_json(held))
+        else:
+            spool_commands.print_status(held)
+        return
 
     settings = load(config, store)
     with open_store(settings.store, create=False) as kept:
