@@ -86,6 +86,25 @@ class DecodeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """How messages of a protocol are told to be the same without decoding them; see ``sensor/repeats.py``.
+
+    Attributes:
+        skim: Kernel ``skim(data, offset, length, direction, flow, out, left)``. It fills ``out``, ``int64[4, n]``:
+            role (0 neither, 1 request, 2 response, as the ``PairRule`` would say), pairing key within the flow (equal
+            where all columns of ``PairRule.keys`` are), 1 for a message that is certain to be joined with its
+            likes and to have no ``error.code``, and a size that has to be equal on request and response. It sets
+            ``left[flow]`` to 1 for a flow with any message that is not whole and well-formed.
+        number: Bytes of a message, first and behind the last, that differ between messages that are the same.
+        key: The pairing key out of the columns of ``PairRule.keys``, null where one is null.
+    """
+
+    skim: Callable[[U8, I64, I64, I64, I64, I64, I64], None]
+    number: tuple[int, int]
+    key: pl.Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Decoder:
     """What a decoder module publishes as ``DECODER``.
 
@@ -103,6 +122,8 @@ class Decoder:
         keys: Columns whose values make two messages identical for collapsing (with flow and direction).
         verbatim: Polars predicate over the decoded table: rows that are never collapsed (writes, controls, errors).
         pair: How requests meet their responses: see ``sensor/pair.py``; None if the protocol has none.
+        repeat: How messages that repeat an earlier one are found before decoding; None if all are decoded. Wants
+            a ``pair`` whose requests are answered ``once``.
     """
 
     name: str
@@ -112,6 +133,7 @@ class Decoder:
     keys: tuple[str, ...] = ()
     verbatim: pl.Expr | None = None
     pair: PairRule | None = None
+    repeat: Repeat | None = None
     new: Callable[[], Callable[[PduBatch], pl.DataFrame]] | None = None
     """Makes a decode function with a bounded memory of its own between batches (``sensor/reassemble.py``). A reader
     calls it once an input and gives that function every batch, in order; None where ``decode`` needs no memory.

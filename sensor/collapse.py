@@ -12,6 +12,7 @@ import polars as pl
 
 from sensor.base import Decoder, SensorLimits
 from sensor.pair import FLOW, TIME
+from sensor.repeats import COUNT, EARLIEST, LATEST
 
 DIRECTION = "_direction"
 """Column a table has until here: 0 from the client, 1 from the server, ``Int64``."""
@@ -22,6 +23,7 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
 
     Args:
         table: Decoded rows in order of arrival with ``_flow``, ``_direction`` and ``_time`` (ns).
+            Rows that stand for several messages say so in the columns of ``sensor.repeats``.
         decoder: Whose rows they are.
         span_ns: Longest time between the first and the last message of one event. Time is cut at whole multiples
             of it, so the cuts do not depend on where a capture begins.
@@ -32,8 +34,9 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
         ``event.count`` (absent counts as one) is the number of rows given.
     """
     keys = [name for name in decoder.keys if name in table.columns]
-    if not keys or table.is_empty():
-        return table
+    weighed = COUNT in table.columns
+    if table.is_empty() or (not keys and not weighed):
+        return table.drop(COUNT, EARLIEST, LATEST, strict=False)
     alone = pl.lit(False) if decoder.verbatim is None else decoder.verbatim.fill_null(True)
     if "error.code" in table.columns:
         alone = alone | pl.col("error.code").is_not_null()
@@ -45,6 +48,7 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
         TIME,
         *(name for name in keys if name not in (FLOW, DIRECTION)),
         *(name for name in spans if name not in keys),
+        *((COUNT, EARLIEST, LATEST) if weighed else ()),
         _row=pl.int_range(pl.len(), dtype=pl.UInt32),
         _alone=alone,
         _cut=pl.col(TIME) // span_ns,
@@ -54,9 +58,9 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
         .group_by(FLOW, DIRECTION, "_cut", *keys)
         .agg(
             pl.first("_row"),
-            pl.len().cast(pl.Int64).alias("event.count"),
-            pl.min(TIME).alias("event.start"),
-            pl.max(TIME).alias("event.end"),
+            (pl.sum(COUNT) if weighed else pl.len().cast(pl.Int64)).alias("event.count"),
+            pl.min(EARLIEST if weighed else TIME).alias("event.start"),
+            pl.max(LATEST if weighed else TIME).alias("event.end"),
             *(pl.min(name) for name in spans if name == low),
             *(pl.max(name) for name in spans if name == high),
         )
@@ -78,4 +82,5 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
         *spans,
     )
     facts = pl.concat([facts, single]).sort("_row")
+    table = table.drop(COUNT, EARLIEST, LATEST) if weighed else table
     return table[facts["_row"]].with_columns(facts.drop("_row").get_columns())

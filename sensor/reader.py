@@ -29,12 +29,15 @@ from sensor.dispatch import APPS, BOUNDS, sign_columns
 from sensor.flow import arp_table, flow_tables
 from sensor.link import read_notes
 from sensor.pair import PairState, pair
+from sensor.repeats import COUNT, choose, every
 from sensor.stream import Endpoints, Messages, endpoints, take_messages
+from sensor.stream import running as number_within
 
 Kind = Literal["pcap", "pcapng", "zeek", "suricata", "syslog"]
 KINDS: tuple[Kind, ...] = ("pcap", "pcapng", "zeek", "suricata", "syslog")
 
 _LOG_BLOCK = 8 << 20  # bytes of text at once: a few ten thousand lines
+_DECODE_AT_ONCE = 1 << 16  # messages: their decoded columns take some hundred bytes each
 _LONGEST_LINE = 1 << 24  # bytes; a longer line is cut there and counted
 _SYSLOG = re.compile(
     rb"""^(?:
@@ -224,9 +227,7 @@ class CaptureInput:
         c = state.c
         ends = endpoints(state.locals[: int(c[k.C_LOCALS])])
         for app, messages in take_messages(state).items():
-            table = self._decode(self._running[app], messages, ends)
-            if table is not None:
-                yield table
+            yield from self._decode(self._running[app], messages, ends)
         if c[k.C_ENDS]:
             for table in flow_tables(state.ends[: int(c[k.C_ENDS])].copy(), self._origin):
                 yield self._finish(table)
@@ -236,26 +237,44 @@ class CaptureInput:
         if said is not None:
             yield said
 
-    def _decode(self, running: _Running, messages: Messages, ends: Endpoints) -> pl.DataFrame | None:
+    def _decode(self, running: _Running, messages: Messages, ends: Endpoints) -> Iterator[pl.DataFrame]:
+        """Decode the messages of one protocol, some ten thousand at a time; those that repeat others are counted."""
         decoder = running.decoder
-        table = running.decode(messages.batch)
-        if table.is_empty():
-            return None
-        pdu = table["_pdu"].to_numpy().astype(np.int64)
-        base = messages.base_columns(pdu, ends)
-        table = table.drop("_pdu").with_columns([column.alias(name) for name, column in base.items()])
-        if decoder.pair is not None:
-            table = pair(table, decoder.pair, running.pairs)
-        if self.collapse:
-            table = join_identical(table, decoder, self.limits.collapse_ns)
-        ids = event_ids(self._origin, table["frame.number"], table["@timestamp"], decoder.name, table["_index"])
-        return self._finish(
-            table.drop("_flow", "_direction", "_time", "_index").with_columns(
-                ids.alias("event.id"),
-                pl.lit(decoder.name).alias("event.dataset"),
-                pl.lit(decoder.name).alias("network.protocol"),
+        batch = messages.batch
+        chosen = None
+        if self.collapse and decoder.repeat is not None:
+            still_open = running.decode.open_flows() if decoder.new is not None else ()
+            chosen = choose(batch, decoder.repeat, running.pairs, still_open, self.limits.collapse_ns)
+        if chosen is None:
+            chosen = every(len(batch))
+        places = messages.places()
+        for begin in range(0, len(chosen.rows), _DECODE_AT_ONCE):
+            rows = chosen.rows[begin : begin + _DECODE_AT_ONCE]
+            table = running.decode(batch if len(rows) == len(batch) else chosen.of(batch, begin, begin + len(rows)))
+            if table.is_empty():
+                continue
+            of_rows = table["_pdu"].to_numpy().astype(np.int64)
+            pdu = rows[of_rows]
+            index = (places[pdu] << 16) + number_within(of_rows)
+            table = table.hstack(messages.keys(pdu)).with_columns(pl.Series("_pdu", pdu), pl.Series("_index", index))
+            if chosen.facts is not None:
+                table = table.hstack(chosen.columns(begin, of_rows))
+            if decoder.pair is not None:
+                table = pair(table, decoder.pair, running.pairs)
+            if chosen.facts is not None:
+                table = table.filter(pl.col(COUNT) > 0)
+            if self.collapse:
+                table = join_identical(table, decoder, self.limits.collapse_ns)
+            base = messages.base_columns(table["_pdu"].to_numpy(), ends)
+            ids = event_ids(self._origin, base["frame.number"], base["@timestamp"], decoder.name, table["_index"])
+            yield self._finish(
+                table.drop("_pdu", "_flow", "_direction", "_time", "_index").with_columns(
+                    *(column.alias(name) for name, column in base.items()),
+                    ids.alias("event.id"),
+                    pl.lit(decoder.name).alias("event.dataset"),
+                    pl.lit(decoder.name).alias("network.protocol"),
+                )
             )
-        )
 
     def _signs(self, ends: Endpoints) -> pl.DataFrame | None:
         """Events of dataset ``sensor``: what the kernels noticed, and bounds that were reached since the last flush."""

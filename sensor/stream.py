@@ -12,7 +12,7 @@ from sensor.base import I64, PDU_AFTER_GAP, PDU_CUT, PDU_MIDSTREAM, PduBatch
 from sensor.flow import addresses, ports_of, sides, times, transport_names, versions, vlans
 
 _TAGS = ((PDU_CUT, "truncated"), (PDU_AFTER_GAP, "after_gap"), (PDU_MIDSTREAM, "midstream"))
-_LATE = 1_000_000  # index of messages that came out when their flow was closed: no clash with those of its frame
+_LATE = 1 << 32  # place of messages that came out when their flow was closed: no clash with those of its frame
 
 
 def _tag_lists() -> pl.Series:
@@ -83,35 +83,42 @@ class Messages:
     local: I64
     late: I64
 
+    def keys(self, pdu: I64) -> list[pl.Series]:
+        """What pairing and collapsing need to know of decoded rows; ``pdu`` is each row's message."""
+        return [
+            pl.Series("_flow", self.batch.flow[pdu]),
+            pl.Series("_direction", self.batch.direction[pdu]),
+            pl.Series("_time", self.batch.timestamp[pdu]),
+        ]
+
     def base_columns(self, pdu: I64, ends: Endpoints) -> dict[str, pl.Series]:
-        """Columns of decoded rows that come from frame and flow; ``pdu`` is each row's message."""
+        """Columns of events that come from frame and flow; ``pdu`` is each row's message."""
         columns = ends.of(self.local[pdu], self.batch.direction[pdu])
         columns["@timestamp"] = times(self.batch.timestamp[pdu])
         columns["frame.number"] = pl.Series(self.batch.frame[pdu])
         flags = self.batch.flags[pdu] & 15
         if flags.any():
             columns["tags"] = _TAG_TABLE.gather(pl.Series(flags.astype(np.uint32)))
-        columns["_flow"] = pl.Series(self.batch.flow[pdu])
-        columns["_direction"] = pl.Series(self.batch.direction[pdu])
-        columns["_time"] = pl.Series(self.batch.timestamp[pdu])
-        columns["_index"] = pl.Series(_running(self.batch.frame[pdu], self.late[pdu]))
         return columns
 
+    def places(self) -> I64:
+        """Place of each message among those of its frame, from 0; messages of one frame are neighbours."""
+        return running(self.batch.frame * 2 + self.late) + self.late * _LATE
 
-def _running(frame: I64, late: I64) -> I64:
-    """Number of each row within its frame, from 0; rows of one frame are neighbours."""
-    n = len(frame)
+
+def running(key: I64) -> I64:
+    """Number of each row among the neighbouring rows of the same key, from 0; the key never falls by much."""
+    n = len(key)
     place = np.arange(n, dtype=np.int64)
     if n == 0:
         return place
-    key = frame * 2 + late
     order = np.argsort(key, kind="stable") if (np.diff(key) < 0).any() else place
     ordered = key[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     counts = place - np.repeat(starts, np.diff(np.append(starts, n)))
     out = np.empty(n, np.int64)
     out[order] = counts
-    return out + late * _LATE
+    return out
 
 
 def take_messages(state: k.State) -> dict[int, Messages]:

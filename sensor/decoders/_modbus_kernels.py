@@ -521,3 +521,38 @@ def values(data: U8, offset: I64, out: I32, flat: U16, first: I64) -> None:
         out[VMAX, row] = high
         if count == 1:
             out[VALUE, row] = low
+
+
+@nb.njit(
+    "void(uint8[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1])",
+    nogil=True,
+    cache=True,
+    boundscheck=True,
+)
+def skim(data: U8, offset: I64, length: I64, direction: I64, flow: I64, out: I64, left: I64) -> None:
+    """See ``sensor.base.Repeat.skim``: reads (functions 1 to 4) of the right size are plain."""
+    for i in range(len(offset)):
+        at = offset[i]
+        have = length[i]
+        if have < 8 or _u16(data, at + 2) != 0 or _u16(data, at + 4) + 6 != have or have < 8 or have > 260:
+            left[flow[i]] = 1
+            continue
+        code = np.int64(data[at + 7])
+        out[0, i] = 1 if direction[i] == 0 else 2
+        out[1, i] = (_u16(data, at) << 16) | (np.int64(data[at + 6]) << 8) | (code & 0x7F)
+        if code < 1 or code > 4:
+            continue
+        if direction[i] == 0:
+            if have != 12:
+                continue
+            quantity = _u16(data, at + 10)
+            if quantity < 1 or quantity > (2000 if code < 3 else 125) or _u16(data, at + 8) + quantity > 65536:
+                continue
+            out[3, i] = (quantity + 7) // 8 if code < 3 else 2 * quantity
+        else:
+            if have < 10 or np.int64(data[at + 8]) != have - 9:
+                continue
+            if code > 2 and (have - 9) % 2 != 0:
+                continue
+            out[3, i] = have - 9
+        out[2, i] = 1

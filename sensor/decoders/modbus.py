@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from sensor.base import Decoder, PairRule, PduBatch
+from sensor.base import Decoder, PairRule, PduBatch, Repeat
 from sensor.columns import I32, lists, look_up, messages, numbers, some_rows, word_table, writable
 from sensor.decoders import _modbus_kernels as k
 
@@ -470,4 +470,9 @@ DECODER = Decoder(
     ),
     verbatim=(pl.col("modbus.access") != "read") | pl.col("modbus.exception_code").is_not_null(),
     pair=PAIR,
+    repeat=Repeat(
+        skim=k.skim,
+        number=(0, 2),
+        key=pl.col("modbus.transaction_id") * 65536 + pl.col("modbus.unit_id") * 256 + pl.col("modbus.function_code"),
+    ),
 )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from event.fields.s7comm import FIELDS
-from sensor.base import I64, U8, Decoder, PairRule, PduBatch
+from sensor.base import I64, U8, Decoder, PairRule, PduBatch, Repeat
 from sensor.columns import writable
 from sensor.decoders.s7comm import kernel as k
 from sensor.decoders.s7comm.rows import ANOMALIES
@@ -39,6 +39,11 @@ class S7commDecode:
         cotp = np.zeros((k.COTP_ROWS, len(pdus)), np.int64)
         k.packets(pdus.data, pdus.offset, pdus.length, cotp)
         return event_rows(pdus, cotp, *self._assemble(pdus, cotp))
+
+    def open_flows(self) -> list[int]:
+        """Flows with a message whose last fragment has not come yet."""
+        held = self.reassembler.keys()
+        return [key >> 1 for key in held if isinstance(key, int)]
 
     def notes(self) -> dict[str, int]:
         """Counters for the account: what became of fragments, and messages that are still open."""
@@ -169,4 +174,5 @@ DECODER = Decoder(
         ),
         matched="s7comm.matched",
     ),
+    repeat=Repeat(skim=k.skim, number=(11, 13), key=pl.col("s7comm.pdu_reference")),
 )

@@ -371,3 +371,92 @@ def messages(data: U8, start: I64, length: I64, first: int, out: I64, items: I64
         used[0] = n
         used[1] = v
     return len(start)
+
+
+@njit(
+    "void(uint8[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1])",
+    nogil=True,
+    cache=True,
+    boundscheck=True,
+)
+def skim(data: U8, offset: I64, length: I64, direction: I64, flow: I64, out: I64, left: I64) -> None:
+    """See ``sensor.base.Repeat.skim``: reads that succeed are plain, each whole in one COTP packet."""
+    for i in range(len(offset)):
+        start = offset[i]
+        have = length[i]
+        if have < 7 or data[start] != 3 or _big(data, start + 2, 2) != have:
+            left[flow[i]] = 1
+            continue
+        kind = np.int64(data[start + 5]) & 0xF0
+        if kind != 0xF0:
+            if kind == 0x10:
+                left[flow[i]] = 1
+            continue  # opens or closes a connection; carries no S7comm
+        if data[start + 4] != 2 or data[start + 6] < 128:
+            left[flow[i]] = 1  # a fragment, or a header that is unusual
+            continue
+        pos = start + 7
+        size = have - 7
+        if size == 0 or data[pos] != 0x32:
+            continue
+        if size < 10:
+            left[flow[i]] = 1
+            continue
+        rosctr = np.int64(data[pos + 1])
+        parameter_length = _big(data, pos + 6, 2)
+        data_length = _big(data, pos + 8, 2)
+        head = np.int64(12 if rosctr == 2 or rosctr == 3 else 10)
+        if (
+            rosctr != 1 and rosctr != 2 and rosctr != 3 and rosctr != 7
+        ) or head + parameter_length + data_length != size:
+            left[flow[i]] = 1
+            continue
+        at = pos + head
+        end = at + parameter_length
+        if rosctr == 7:
+            if parameter_length < 8 or data[at + 1] != 1 or data[at + 2] != 0x12:
+                left[flow[i]] = 1
+                continue
+            group = np.int64(data[at + 5]) >> 4
+            out[0, i] = 1 if group == 4 or group == 7 else (2 if group == 8 or group == 11 else 0)
+        else:
+            out[0, i] = 1 if rosctr == 1 else 2
+        out[1, i] = _big(data, pos + 4, 2)
+        if (rosctr != 1 and rosctr != 3) or parameter_length < 2 or data[at] != 4:
+            continue
+        count = np.int64(data[at + 1])
+        whole = True
+        if count == 0:
+            continue
+        if rosctr == 1:
+            p = at + 2
+            for _ in range(count):
+                if end - p < 3 or end - p - 2 < np.int64(data[p + 1]):
+                    whole = False
+                    break
+                item_length = np.int64(data[p + 1])
+                p += 2 + item_length
+                if item_length & 1 and p < end and data[p] == 0:
+                    p += 1
+        else:
+            if _big(data, pos + 10, 2) != 0:
+                continue
+            d = end
+            data_end = end + data_length
+            for n in range(count):
+                if not whole or data_end - d < 4 or data[d] != 255:
+                    whole = False
+                    break
+                kind = np.int64(data[d + 1])
+                octets = _big(data, d + 2, 2)
+                if kind == 3 or kind == 4 or kind == 5:
+                    octets = (octets + 7) >> 3
+                d += 4
+                if data_end - d < octets:
+                    whole = False
+                    break
+                d += octets
+                if octets & 1 and n + 1 < count and d < data_end:
+                    d += 1
+        if whole:
+            out[2, i] = 1

@@ -1,0 +1,131 @@
+"""Polls that say what was said before are found before they are decoded.
+
+Nine messages of ten on a plant's network are the same question and the same answer, but for a transaction number.
+``sensor.collapse`` joins them, so decoding every one of them is work for nothing. A protocol that publishes a
+``Repeat`` has its messages skimmed: those that are byte for byte the same as an earlier one of their flow and
+direction, answer to byte for byte the same request, and are certain to be joined, are counted and not decoded.
+Whatever a skim is not certain about is decoded, and a flow with any message that is not whole is left alone.
+
+What comes out is what would come out without it: ``tests/sensor/test_repeats.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from sensor.base import I64, PduBatch, Repeat, SensorLimits
+from sensor.pair import FLOW, PairState
+
+_SEED = secrets.randbits(62)  # an attacker who knew it could make messages that hash alike: slower, never wrong
+
+COUNT, EARLIEST, LATEST = "_count", "_earliest", "_latest"
+"""Columns of rows that stand for several messages: how many, and ns of the first and the last, all ``Int64``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Messages to decode, in their order.
+
+    Attributes:
+        rows: Their rows in the batch, ``int64[m]``.
+        facts: How many messages each stands for (0: it is decoded for its partner's sake only), and the earliest
+            and latest time of them (ns), ``int64[3, m]``; None where each stands for itself.
+    """
+
+    rows: I64
+    facts: I64 | None
+
+    def of(self, batch: PduBatch, begin: int, end: int) -> PduBatch:
+        """Some of them as a batch."""
+        rows = self.rows[begin:end]
+        names = ("offset", "length", "flow", "direction", "timestamp", "frame", "flags", "expected")
+        return replace(batch, **{name: getattr(batch, name)[rows] for name in names})
+
+    def columns(self, begin: int, messages: I64) -> list[pl.Series]:
+        """``COUNT``, ``EARLIEST`` and ``LATEST`` of decoded rows; ``messages`` count from ``begin``."""
+        assert self.facts is not None
+        facts = self.facts[:, begin + messages]
+        return [pl.Series(name, facts[i]) for i, name in enumerate((COUNT, EARLIEST, LATEST))]
+
+
+def every(count: int) -> Chosen:
+    """All of ``count`` messages."""
+    return Chosen(np.arange(count, dtype=np.int64), None)
+
+
+def choose(
+    batch: PduBatch,
+    rule: Repeat,
+    state: PairState,
+    open_flows: Iterable[int] = (),
+    span_ns: int = SensorLimits().collapse_ns,
+) -> Chosen | None:
+    """Find the messages of a batch that have to be decoded.
+
+    Args:
+        batch: All messages.
+        rule: The protocol's rule.
+        state: Requests that wait since earlier batches.
+        open_flows: Flows with a part of a message in the decoder's memory; all of their messages are decoded.
+        span_ns: As for ``sensor.collapse.collapse``.
+
+    Returns:
+        None if every message has to be decoded.
+    """
+    from sensor._repeat_kernels import SKIM_ROWS, find
+
+    count = len(batch)
+    if count == 0:
+        return None
+    flows, small = np.unique(batch.flow, return_inverse=True)
+    flow = small.astype(np.int64)
+    skim = np.zeros((SKIM_ROWS, count), np.int64)
+    left = np.zeros(len(flows), np.int64)
+    data = batch.data if batch.data.flags.writeable else batch.data.copy()
+    rule.skim(data, batch.offset, batch.length, batch.direction, flow, skim, left)
+    for one in open_flows:
+        at = int(np.searchsorted(flows, one))
+        if at < len(flows) and flows[at] == one:
+            left[at] = 1
+    carried_flow, carried_key = _carried(rule, state, flows)
+    keep = np.empty(count, np.int64)
+    facts = np.empty((3, count), np.int64)
+    find(
+        data,
+        batch.offset,
+        batch.length,
+        flow,
+        batch.direction,
+        batch.timestamp,
+        skim,
+        left,
+        carried_flow,
+        carried_key,
+        rule.number[0],
+        rule.number[1],
+        span_ns,
+        np.uint64(_SEED),
+        keep,
+        facts,
+    )
+    rows = np.flatnonzero(keep)
+    if len(rows) == count:
+        return None
+    return Chosen(rows, np.ascontiguousarray(facts[:, rows]))
+
+
+def _carried(rule: Repeat, state: PairState, flows: I64) -> tuple[I64, I64]:
+    """Flows, as their places in ``flows``, and keys of the requests that wait."""
+    none = np.zeros(0, np.int64)
+    if state.waiting.is_empty():
+        return none, none
+    waiting = state.waiting.select(pl.col(FLOW), rule.key.cast(pl.Int64).alias("_key")).drop_nulls()
+    flow = waiting[FLOW].to_numpy()
+    at = np.minimum(np.searchsorted(flows, flow), len(flows) - 1)
+    here = flows[at] == flow
+    return at[here].astype(np.int64), waiting["_key"].to_numpy()[here].astype(np.int64)
