@@ -51,6 +51,10 @@ class Delivery(Protocol):
         """Deliver in order; durable when it returns. Returns how many events were new there."""
         ...
 
+    def idle(self) -> None:
+        """Called now and then while nothing waits."""
+        ...
+
     def close(self) -> None:
         """Release what is open."""
         ...
@@ -86,6 +90,9 @@ class StoreDelivery:
             self.close()
             raise
         return new
+
+    def idle(self) -> None:
+        """A store need not be told."""
 
     def close(self) -> None:
         """Close the store; what it says while closing after a failure adds nothing."""
@@ -149,6 +156,8 @@ class Forwarder:
                 while not self._stop.is_set():
                     try:
                         busy = self._ship(None)
+                        if not busy:
+                            self._delivery.idle()
                     except StoreError as error:
                         self._failed(error)
                         # Many sensors must not come back in step when a cluster does.

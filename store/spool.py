@@ -207,7 +207,7 @@ class Spool:
                 for name in (_SEGMENTS, _PARKED):
                     make_folder(self.path / name, self.path)
         with failures(known), self._exclusive():
-            settings = _load(known)
+            settings = load_json(known)
             if settings.get("format", FORMAT) > FORMAT:
                 raise StoreError(
                     f"the spool has format {settings['format']}, this program knows {FORMAT} at most",
@@ -261,7 +261,7 @@ class Spool:
     def _write(self, datasets: list[str]) -> None:
         for dataset in sorted(datasets, key=lambda name: (class_of(name), name)):  # alerts first
             frame = concat(self._gathered[dataset])
-            self.put(dataset, frame.height, _parquet(frame))
+            self.put(dataset, frame.height, to_parquet(frame))
             del self._gathered[dataset], self._rows[dataset]
             self._bytes = sum(int(f.estimated_size()) for held in self._gathered.values() for f in held)
 
@@ -304,7 +304,7 @@ class Spool:
         beside = folder / f".{number:012d}.part"
         try:
             make_folder(folder, self.path)
-            _write_file(beside, body)
+            write_file(beside, body)
             self._write_sequence(number)
             beside.rename(final)
         except BaseException:
@@ -385,7 +385,7 @@ class Spool:
             self._warn(dataset, events, size)
 
     def _dropped(self) -> Dropped:
-        known = _load(self.path / "dropped.json")
+        known = load_json(self.path / "dropped.json")
         return Dropped(
             datasets={name: Lost(**one) for name, one in known.get("datasets", {}).items()},
             first=known.get("first"),
@@ -406,7 +406,7 @@ class Spool:
                 waiting.append(segment)
         self._tally = sum(segment.bytes for segment in waiting)
         numbers = [self._read_sequence(), *(s.number for s in waiting), *going]
-        numbers.append(int(_load(self.path / "forward.json").get("number", 0)))
+        numbers.append(int(load_json(self.path / "forward.json").get("number", 0)))
         self._last = max(numbers)
         self._write_sequence(self._last)
 
@@ -514,11 +514,11 @@ class Spool:
             one.segments += 1
         with failures(self.path):
             parked = {
-                path.name: str(_load(path.with_name(path.name + ".reason")).get("reason", ""))
+                path.name: str(load_json(path.with_name(path.name + ".reason")).get("reason", ""))
                 for path in sorted((self.path / _PARKED).glob("*.parquet"))
             }
             dropped = self._dropped()
-            forward = _load(self.path / "forward.json")
+            forward = load_json(self.path / "forward.json")
         return SpoolStatus(
             path=self.path,
             limit_bytes=self.limit_bytes,
@@ -586,7 +586,7 @@ def save(path: Path, value: dict[str, Any]) -> None:
     """Replace a small JSON file as a whole, durably."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        _write_file(beside, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+        write_file(beside, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
         beside.rename(path)
     except BaseException:
         with suppress(OSError):
@@ -595,7 +595,12 @@ def save(path: Path, value: dict[str, Any]) -> None:
     fsync_folder(path.parent)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """A small JSON file; empty if it is not there.
+
+    Raises:
+        StoreError: It is damaged.
+    """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -609,13 +614,14 @@ def _load(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
+def to_parquet(frame: pl.DataFrame) -> bytes:
+    """A table as the bytes of a segment."""
     out = io.BytesIO()
     frame.write_parquet(out, compression="zstd", compression_level=1, statistics=True, row_group_size=ROW_GROUP)
     return out.getvalue()
 
 
-def _write_file(path: Path, body: bytes) -> None:
+def write_file(path: Path, body: bytes) -> None:
     """Write a file durably; the name is not fsynced yet."""
     handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:

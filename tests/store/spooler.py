@@ -1,8 +1,9 @@
 """A process that fills or empties a spool, for tests that kill it.
 
-Usage: spooler.py write SPOOL SEED LINES, or spooler.py ship SPOOL STORE LINES. With LINES above 0 it kills itself with
-SIGKILL at that many lines run inside store/. ``write`` says on standard output after each flush which events are safe;
-both say at the end how many lines they ran.
+Usage: spooler.py write SPOOL SEED LINES, spooler.py ship SPOOL STORE LINES, spooler.py export SPOOL FOLDER LINES KEY,
+or spooler.py import FOLDER STORE LINES KEY. With LINES above 0 it kills itself with SIGKILL at that many lines run
+inside store/. ``write`` says on standard output after each flush which events are safe; all say at the end how many
+lines they ran.
 """
 
 from __future__ import annotations
@@ -65,6 +66,24 @@ def ship(spool_path: str, store_path: str) -> None:
     forward.Forwarder(spool, forward.StoreDelivery(lambda: EmbeddedStore(Path(store_path)))).once()
 
 
+def export(spool_path: str, folder: str, key: str) -> None:
+    from store import signing
+    from store.diode import Exporter
+    from store.forward import Forwarder
+    from store.spool import Spool
+
+    Forwarder(Spool(Path(spool_path), create=False), Exporter(Path(folder), signing.read(Path(key)))).once()
+
+
+def take_in(folder: str, store_path: str, key: str) -> None:
+    from store import signing
+    from store.diode import Importer
+    from store.embedded import EmbeddedStore
+
+    with EmbeddedStore(Path(store_path)) as store:
+        Importer(Path(folder), store, [signing.read(Path(key))]).once()
+
+
 def main() -> None:
     sys.path.insert(0, str(ROOT))
     what, spool_path, other, lines = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -83,8 +102,12 @@ def main() -> None:
     sys.settrace(trace)
     if what == "write":
         write(spool_path, int(other))
-    else:
+    elif what == "ship":
         ship(spool_path, other)
+    elif what == "export":
+        export(spool_path, other, sys.argv[5])
+    else:
+        take_in(spool_path, other, sys.argv[5])
     sys.settrace(None)
     os.write(2, f"{(lines or 1 << 40) - left}\n".encode())
 

@@ -71,6 +71,9 @@ class Recorder:
             raise KeyboardInterrupt
         return new
 
+    def idle(self) -> None:
+        self.inner.idle()
+
     def close(self) -> None:
         self.inner.close()
 
