@@ -28,7 +28,7 @@ from event.fields import DATASETS
 ICS_PROTOCOLS = ("modbus", "iec104", "dnp3", "s7comm")
 """Datasets that a ``product: ics`` rule without service looks at."""
 
-_SENSOR = frozenset(DATASETS) - {"jianmen.alert", "syslog"}
+_SENSOR = frozenset(DATASETS) - {"jianmen.alert", "syslog", "auditd", "web", "proxy"}
 _NETWORK_SERVICES = frozenset({"flow", "dns", "arp", "icmp", "sensor"})
 _CATEGORIES = {
     "dns": ("dns", "zeek.dns", "suricata.dns"),

@@ -17,7 +17,7 @@ def cell(text: object) -> str:
 
 
 def fields_page() -> str:
-    from event.fields import DATASETS, FIELDS
+    from event.fields import DATASETS, FIELDS, OPEN_DATASETS
 
     lines = [
         "# Fields",
@@ -30,8 +30,15 @@ def fields_page() -> str:
         "| `event.dataset` | what |",
         "|---|---|",
         *(f"| `{name}` | {cell(text)} |" for name, text in DATASETS.items()),
-        "| `zeek.<path>` | Zeek logs, one dataset a log path |",
-        "| `suricata.<event_type>` | Suricata EVE, one dataset an event type |",
+        *(f"| `{name}*` | {cell(text)} |" for name, text in OPEN_DATASETS.items()),
+        "",
+        "## Open names",
+        "",
+        "Behind these beginnings stand the names of the source itself; they are columns of text like all others.",
+        "",
+        "| begins with | what |",
+        "|---|---|",
+        *(f"| `{name}` | {cell(text)} |" for name, text in FIELDS.prefixes.items()),
     ]
     group = ""
     for field in FIELDS.values():
@@ -39,7 +46,22 @@ def fields_page() -> str:
         part = (
             first
             if field.source == "jianmen"
-            and first in ("modbus", "iec104", "dnp3", "s7comm", "cotp", "s7comm_plus", "dns", "zeek", "suricata")
+            and first
+            in (
+                "modbus",
+                "iec104",
+                "dnp3",
+                "s7comm",
+                "cotp",
+                "s7comm_plus",
+                "dns",
+                "zeek",
+                "suricata",
+                "winlog",
+                "auditd",
+                "web",
+                "app",
+            )
             else "common"
         )
         if part != group:

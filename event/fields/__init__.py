@@ -7,13 +7,13 @@ name has one type, everywhere.
 
 from __future__ import annotations
 
-from event.fields import common, dnp3, dns, iec104, logs, modbus, s7comm
-from event.fields.base import Field
+from event.fields import common, dnp3, dns, hosts, iec104, logs, modbus, s7comm
+from event.fields.base import Catalogue, Field
 
-_PARTS = (common, modbus, iec104, dnp3, s7comm, dns, logs)
+_PARTS = (common, modbus, iec104, dnp3, s7comm, dns, logs, hosts)
 
-FIELDS: dict[str, Field] = {field.name: field for part in _PARTS for field in part.FIELDS}
-"""Name to field, in the order of documentation."""
+FIELDS = Catalogue((field for part in _PARTS for field in part.FIELDS), hosts.OPEN_PREFIXES)
+"""Name to field, in the order of documentation; also knows the names behind open prefixes."""
 
 DATASETS: dict[str, str] = {
     "flow": "One bidirectional conversation of IP endpoints, or a part of it after the active timeout",
@@ -26,14 +26,25 @@ DATASETS: dict[str, str] = {
     "dns": "DNS queries and answers",
     "sensor": "What the sensor itself has to say: damaged input, limits reached, evasion signs",
     "syslog": "Syslog lines of RFC 3164 and RFC 5424",
+    "auditd": "Records of the Linux audit log",
+    "web": "Access logs of web servers",
+    "proxy": "Access logs of web proxies",
     "jianmen.alert": "Matches of Sigma rules and correlations",
 }
-"""Datasets of our own; ``zeek.<path>`` and ``suricata.<event_type>`` come from logs."""
+"""Datasets of our own; those of ``OPEN_DATASETS`` come from logs."""
+
+OPEN_DATASETS = {
+    "zeek.": "Zeek logs, by path",
+    "suricata.": "Suricata EVE records, by event type",
+    "windows.": "The Windows event log, by channel",
+    "app.": "JSON records of applications and clouds, by product and service",
+}
+"""Beginnings of names of datasets that a source continues."""
 
 
 def is_dataset(name: str) -> bool:
     """Whether ``name`` is a dataset that may be stored."""
-    return name in DATASETS or name.startswith(("zeek.", "suricata."))
+    return name in DATASETS or name.startswith(tuple(OPEN_DATASETS))
 
 
-__all__ = ["DATASETS", "FIELDS", "Field", "is_dataset"]
+__all__ = ["DATASETS", "FIELDS", "OPEN_DATASETS", "Catalogue", "Field", "is_dataset"]
