@@ -17,7 +17,7 @@ from sigma.correlations import (
 
 from correlate.bounds import COMPARE, holds
 from correlate.errors import CompileError
-from correlate.ir import CORRELATION_TYPES, Correlation, Meta, Node
+from correlate.ir import Correlation, Meta, Node
 
 Known = dict[str, str]
 """Id or name of a rule to its id."""
@@ -39,9 +39,7 @@ def compile_correlation(
     Raises:
         CompileError: A reference leads nowhere, or the condition makes no sense.
     """
-    kind = parsed.type.name.lower()
-    if kind not in CORRELATION_TYPES:
-        raise CompileError(f"correlation type {kind!r} is not supported")
+    kind = str(body["type"])  # pySigma does not know absence and was shown temporal
     extended: Node | None = None
     names = [reference.reference for reference in parsed.rules or ()]
     if isinstance(parsed.condition, SigmaExtendedCorrelationCondition):
@@ -97,6 +95,10 @@ def _condition(
     kind: str, condition: Any, rules: int
 ) -> tuple[tuple[tuple[str, float], ...], tuple[str, ...], float | None]:
     """Bounds, fields and percentile of a condition as written."""
+    if kind == "absence":
+        if condition is not None:
+            raise CompileError("a correlation of type absence has no 'condition': the first rule waits for the others")
+        return (), (), None
     temporal = kind in ("temporal", "temporal_ordered")
     if not isinstance(condition, Mapping):
         return (("gte", rules),), (), None
@@ -119,11 +121,20 @@ def _condition(
         percentile = _number("percentile", condition.get("percentile"))
         if not 0 <= percentile <= 100:
             raise CompileError("'percentile' is between 0 and 100")
-    if kind == "temporal_ordered" and not (holds(bounds, rules) and not holds(bounds, rules - 1)):
-        raise CompileError(f"a correlation of type temporal_ordered needs all its rules: use 'gte: {rules}' or nothing")
+    if kind == "temporal_ordered" and not _counts_upwards(bounds, rules):
+        raise CompileError(
+            "a correlation of type temporal_ordered asks for a least number of its rules, in order: "
+            f"'gte' up to {rules}, or nothing for all"
+        )
     if temporal and fields:
         raise CompileError(f"a correlation of type {kind} has no 'field'")
     return bounds, fields, percentile
+
+
+def _counts_upwards(bounds: tuple[tuple[str, float], ...], rules: int) -> bool:
+    """Whether the bounds hold from some number of rules on, up to all of them."""
+    held = [holds(bounds, number) for number in range(rules + 1)]
+    return held[-1] and not held[0] and held == sorted(held)
 
 
 def _number(name: str, value: Any) -> float:

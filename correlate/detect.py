@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from time import perf_counter
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import orjson
 import polars as pl
 
+from correlate.absence import state_of
+from correlate.hits import Alarm, Hit, WindowLimits, folded
 from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
 from correlate.match import Limits, Plan
-from correlate.window import Alarm, Hit, Window, WindowLimits, folded
+from correlate.window import Queue
 from event.fields import FIELDS
 from event.table import conform, empty, schema_of
 
@@ -116,8 +118,8 @@ class Detector:
         self._newest: int | None = None
         self._active: dict[str, _Active] = {}
         self._status = {one.id: _status(one, ruleset) for one in ruleset.all()}
-        self._windows = [Window(one, window_limits) for one in ruleset.correlations if one.error is None]
-        self._feeds: dict[str, list[Window]] = {}
+        self._windows = [state_of(one, window_limits) for one in ruleset.correlations if one.error is None]
+        self._feeds: dict[str, list[Queue]] = {}
         for window in self._windows:
             for rule in window.correlation.rules:
                 self._feeds.setdefault(rule, []).append(window)
@@ -164,10 +166,25 @@ class Detector:
             made += self._advance(self._newest - self._lateness)
         return _joined(made)
 
+    def advance(self, until: datetime) -> pl.DataFrame:
+        """Let through what correlations hold back of the time before ``until``.
+
+        For who knows the order of events better than ``lateness`` does: a store that is read in order of time
+        says after each slice how far it has come, and no alert waits longer than that.
+
+        Args:
+            until: Every event before it has been fed; events of this very time may still come.
+
+        Returns:
+            Alerts, as ``feed`` does.
+        """
+        return _joined(self._advance(nanoseconds(until) - 1))
+
     def finish(self) -> pl.DataFrame:
         """Let through what correlations hold back; call at the end of the input.
 
-        More events may be fed afterwards: those that are older count as late.
+        More events may be fed afterwards: those that are older count as late. What an absence still waits for when
+        the newest event is reached stays open: nobody can say yet that it did not come.
         """
         return _joined(self._advance(None))
 
@@ -176,7 +193,7 @@ class Detector:
         alarms: list[tuple[Correlation, Alarm]] = []
         for window in self._windows:
             started = perf_counter()
-            raised = window.advance(until)
+            raised = window.advance(until, self._newest)
             status = self._status[window.correlation.id]
             status.seconds += perf_counter() - started
             status.events = window.taken
@@ -237,6 +254,11 @@ class Detector:
                     status.events, status.matches, status.seconds = events, matches, seconds
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not the state of a detector: {error}") from error
+
+
+def nanoseconds(time: datetime) -> int:
+    """Ns since the epoch, without rounding."""
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
 def _with(status: RuleStatus, seconds: float) -> RuleStatus:
@@ -382,7 +404,7 @@ def _hits(correlation: Correlation, rule_id: str, hit: pl.DataFrame) -> list[Hit
     return list(map(Hit._make, zip(*columns, strict=True)))
 
 
-def _alarm_hit(correlation: Correlation, window: Window, alarm: Alarm) -> Hit:
+def _alarm_hit(correlation: Correlation, window: Queue, alarm: Alarm) -> Hit:
     """An alert of one correlation as it feeds another: its fields are its group."""
     below = window.correlation
     have = dict(zip(below.group_by, alarm.group, strict=True))

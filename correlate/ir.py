@@ -53,8 +53,9 @@ CORRELATION_TYPES = (
     "value_avg",
     "value_percentile",
     "value_median",
+    "absence",
 )
-"""Types of the Sigma correlation specification 2.1, and value_median of pySigma."""
+"""Types of the Sigma correlation specification 2.1, value_median of pySigma, and absence, which is ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sigma.rule import SigmaRule
 from correlate.compile import Values, compile_condition, join
 from correlate.correlations import Known, compile_correlation
 from correlate.errors import CompileError
-from correlate.ir import LEVELS, Correlation, Level, Meta, Rule, RuleProblem, RuleSet, atoms_of
+from correlate.ir import CORRELATION_TYPES, LEVELS, Correlation, Level, Meta, Rule, RuleProblem, RuleSet, atoms_of
 from correlate.logsources import route
 from correlate.mapping import LogSource, map_fields, mapping_of
 from event.fields import FIELDS
@@ -457,6 +457,11 @@ def _parse_correlation(parse: _Parse, document: _Document) -> SigmaCorrelationRu
     if not isinstance(body, dict):
         parse.problem(document, "error", "'correlation' is a mapping of keys to values", "correlation:")
         return None
+    kind = body.get("type")
+    if kind not in CORRELATION_TYPES:
+        message = "the correlation has no 'type'" if kind is None else f"{kind!r} is no type of correlation"
+        parse.problem(document, "error", message, "type:", "correlation:", known=CORRELATION_TYPES)
+        return None
     condition = body.get("condition")
     if isinstance(condition, dict):
         # Specification 2.1 allows ranges (gt and lt together) and fractions; pySigma takes one whole number.
@@ -465,6 +470,8 @@ def _parse_correlation(parse: _Parse, document: _Document) -> SigmaCorrelationRu
         if bounds and isinstance(rest[bounds[0]], (int, float)):
             rest[bounds[0]] = 1
         data["correlation"] = {**body, "condition": rest}
+    if kind == "absence":  # ours: to pySigma it looks like the type that has the same keys
+        data["correlation"] = {**{key: body[key] for key in body if key != "condition"}, "type": "temporal"}
     try:
         one = SigmaCorrelationRule.from_dict(data, collect_errors=True)
     except _PARSER_ERRORS as error:

@@ -183,13 +183,13 @@ def test_correlations_come_after_what_feeds_them_and_silence_it(tmp_path):
         ("[write]", "[nobody]", "the rule 'nobody' that the correlation refers to does not exist"),
         ("[write]", "[many]", "the correlation refers to itself in a circle"),
         ("[write]", "[write, write]", "the correlation refers to the same rule twice"),
-        ("event_count", "event_counts", "'event_counts' is no valid Sigma correlation type"),
+        ("event_count", "event_counts", "'event_counts' is no type of correlation"),
         ("1m", "1 minute", "Timespan '1 minute' is invalid."),
         ("{gte: 3}", "{}", "Sigma correlation condition must have exactly one condition item"),
         ("{gte: 3}", "{gte: many}", "'many' is no valid Sigma correlation condition count"),
         ("{gte: 3}", "{gte: 3, colour: red}", "Sigma correlation condition contains invalid items: colour"),
         ("event_count", "value_count", "Value count correlation rule without field reference"),
-        ("event_count", "temporal_ordered", "a correlation of type temporal_ordered needs all its rules: use 'gte: 1'"),
+        ("event_count", "temporal_ordered", "a correlation of type temporal_ordered asks for a least number"),
     ],
 )
 def test_what_is_wrong_with_a_correlation_is_said(tmp_path, old, new, message):

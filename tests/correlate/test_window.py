@@ -1,273 +1,26 @@
-"""Streaming correlations against a quadratic reference that looks at every window as a whole."""
+"""What windows do at their edges and bounds; that they give the right alerts is proven in the differential test."""
 
 from __future__ import annotations
 
-import json
-import math
-import sqlite3
-from contextlib import closing
-from datetime import UTC, datetime
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from sigma.backends.sqlite import sqliteBackend
-from sigma.collection import SigmaCollection
 
+from correlate.absence import Absence, state_of
+from correlate.hits import Alarm, Hit, WindowLimits
 from correlate.ir import Correlation
-from correlate.parse import parse_documents
-from correlate.window import Alarm, Hit, Window, WindowLimits, frozen
-
-SECOND = 1_000_000_000
-IDS = [
-    "00000000-0000-4000-8000-00000000000a",
-    "00000000-0000-4000-8000-00000000000b",
-    "00000000-0000-4000-8000-00000000000c",
-]
-
-
-def correlation(kind: str, rules: int = 1, **body: Any) -> Correlation:
-    """A correlation of the first rules a, b, c, through YAML as from a file."""
-    plain = [
-        {
-            "title": name,
-            "name": name,
-            "id": IDS[number],
-            "logsource": {"product": "ics"},
-            "detection": {"sel": {"message": name}, "condition": "sel"},
-        }
-        for number, name in enumerate("abc")
-    ]
-    own = {
-        "title": "correlation",
-        "id": "00000000-0000-4000-8000-0000000000ff",
-        "correlation": {
-            "type": kind,
-            "rules": list("abc")[:rules],
-            "group-by": ["source.ip"],
-            "timespan": "10s",
-            **body,
-        },
-    }
-    ruleset = parse_documents([Path("c.yml")], [yaml.safe_dump_all([*plain, own]).encode()], {})
-    errors = [str(problem) for problem in ruleset.problems if problem.severity == "error"]
-    assert errors == []
-    return ruleset.correlations[0]
-
-
-def hit(seconds: float, *, role: int = 0, group: Any = "g", value: Any = None, weight: int = 1, name: str = "") -> Hit:
-    time = round(seconds * SECOND)
-    ids = (name or f"{time}-{role}-{value}",)
-    return Hit(time, role, ids, weight, weight, (group,), (frozen(value),), "s", "d", "modbus", None)
+from correlate.tallies import Ranks, Sums
+from correlate.window import Window
+from tests.correlate.correlation_makers import SECOND, correlation, hit, problems
 
 
 def run(one: Correlation, hits: list[Hit], **limits: int) -> list[Alarm]:
-    window = Window(one, WindowLimits(**limits))
+    window = state_of(one, WindowLimits(**limits))
     window.push("", hits)
     return window.advance(None)
-
-
-# --- the reference -------------------------------------------------------------------------------------------------
-
-
-def chain(hits: list[Hit], roles: int) -> bool:
-    """Whether hits of role 0, 1, 2, ... follow each other (hits are in order)."""
-    wanted = 0
-    for one in hits:
-        wanted += one.role == wanted
-    return wanted >= roles
-
-
-def number(one: Correlation, hits: list[Hit]) -> Fraction | int | None:
-    """What the condition compares, by the definition of the type."""
-    values = [(Fraction(h.values[0]), h.weight) for h in hits if h.values[0] is not None]
-    spread = sorted(value for value, weight in values for _ in range(weight))
-    if one.type == "event_count":
-        return sum(h.weight for h in hits)
-    if one.type == "value_count":
-        return len({h.values[0] for h in hits if h.values[0] is not None})
-    if one.type == "temporal":
-        return len({h.role for h in hits})
-    if not spread:
-        return None
-    if one.type == "value_sum":
-        return sum(spread)
-    if one.type == "value_avg":
-        return sum(spread) / len(spread)
-    if one.type == "value_median":
-        half = len(spread) // 2
-        return spread[half] if len(spread) % 2 else (spread[half - 1] + spread[half]) / 2
-    place = Fraction(one.percentile) * (len(spread) - 1) / 100
-    low, high = spread[math.floor(place)], spread[math.ceil(place)]
-    return low + (high - low) * (place - math.floor(place))
-
-
-def quadratic(one: Correlation, hits: list[Hit]) -> list[tuple[int, Any]]:
-    """(time, group) of every alert."""
-    ask = {
-        "gt": lambda a, b: a > b,
-        "gte": lambda a, b: a >= b,
-        "lt": lambda a, b: a < b,
-        "lte": lambda a, b: a <= b,
-        "eq": lambda a, b: a == b,
-        "neq": lambda a, b: a != b,
-    }
-    found = []
-    hits = sorted(hits, key=lambda h: (h.time, h.role, h.ids))
-    for group in {h.group for h in hits if h.group != (None,)}:
-        own = [h for h in hits if h.group == group]
-        before, alerted = False, None
-        for place, last in enumerate(own):
-            inside = [h for h in own[: place + 1] if h.time >= last.time - one.timespan_ns]
-            if one.type == "temporal_ordered":
-                true = chain(inside, len(one.rules))
-            else:
-                value = number(one, inside)
-                true = value is not None and all(ask[op](value, bound) for op, bound in one.conditions)
-            if true and (not before or last.time - alerted > one.timespan_ns):
-                found.append((last.time, group))
-                alerted = last.time
-            before = true
-    return sorted(found, key=repr)
-
-
-KINDS = [
-    correlation("event_count", condition={"gte": 3}),
-    correlation("event_count", condition={"gt": 2, "lte": 5}),
-    correlation("event_count", condition={"eq": 2}),
-    correlation("event_count", condition={"neq": 2}),
-    correlation("event_count", condition={"lt": 3}),
-    correlation("value_count", condition={"gte": 3, "field": "modbus.address"}),
-    correlation("temporal", 3),
-    correlation("temporal", 3, condition={"gte": 2}),
-    correlation("temporal_ordered", 2),
-    correlation("temporal_ordered", 3),
-    correlation("value_sum", condition={"gt": 9, "field": "modbus.address"}),
-    correlation("value_avg", condition={"gte": 2.5, "field": "modbus.address"}),
-    correlation("value_median", condition={"gte": 2.5, "field": "modbus.address"}),
-    correlation("value_percentile", condition={"gte": 4, "field": "modbus.address", "percentile": 80}),
-]
-
-
-@st.composite
-def streams(draw: st.DrawFn) -> list[Hit]:
-    """Hits in bursts whose distance is about the window's length, so that its edges are met."""
-    hits = []
-    for number_of_hit in range(draw(st.integers(1, 40))):
-        time = draw(st.sampled_from([0, 5, 10, 20, 21, 30, 40])) + draw(st.sampled_from([0, 0, 0.5, 1, 1e-9]))
-        hits.append(
-            hit(
-                time,
-                role=draw(st.integers(0, 2)),
-                group=draw(st.sampled_from(["g", "h", None])),
-                value=draw(st.one_of(st.none(), st.integers(0, 5), st.sampled_from([0.5, 2.5]))),
-                weight=draw(st.sampled_from([1, 1, 1, 2])),
-                name=f"e{number_of_hit}",
-            )
-        )
-    return hits
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(KINDS), streams(), st.lists(st.integers(1, 50), max_size=4), st.booleans())
-def test_streams_cut_anywhere_give_the_alerts_of_the_quadratic_reference(one, hits, cuts, restart):
-    hits = [h._replace(role=h.role % len(one.rules)) for h in hits]
-    window = Window(one)
-    alarms: list[Alarm] = []
-    # Each batch holds a slice of time; within it hits come in any order, as tables of several datasets do.
-    borders = sorted(cut * SECOND for cut in cuts)
-    for low, high in zip([-1, *borders], [*borders, 10**12], strict=True):
-        window.push("", [h for h in hits if low < h.time <= high])
-        alarms += window.advance(high)
-        if restart:
-            state = json.loads(json.dumps(window.state()))
-            window = Window(one)
-            window.restore(state)
-    assert sorted(((a.time, a.group) for a in alarms), key=repr) == quadratic(one, hits)
-    assert window.counters["late_hits"] == 0
-    assert window.taken == len(hits)
-
-
-# --- a second opinion: pySigma's SQLite backend --------------------------------------------------------------------
-
-SECOND_OPINION = [
-    ("event_count", 1, {"gte": 3}),
-    ("event_count", 2, {"gt": 3}),
-    ("event_count", 1, {"eq": 2}),
-    ("event_count", 1, {"lt": 3}),
-    ("value_count", 1, {"gte": 3, "field": "value"}),
-    ("temporal", 2, None),
-    ("temporal", 3, {"gte": 2}),
-    ("temporal_ordered", 2, None),
-    ("temporal_ordered", 3, None),
-    ("value_sum", 1, {"gt": 9, "field": "value"}),
-    ("value_avg", 1, {"gte": 3, "field": "value"}),
-    ("value_median", 1, {"gte": 3, "field": "value"}),
-    ("value_percentile", 1, {"gte": 4, "field": "value", "percentile": 80}),
-]
-
-
-def documents(kind: str, rules: int, condition: Any) -> list[dict[str, Any]]:
-    plain = [
-        {
-            "title": name,
-            "id": IDS[number],
-            "name": name,
-            "logsource": {"product": "ics"},
-            "detection": {"sel": {"role": number}, "condition": "sel"},
-        }
-        for number, name in enumerate("abc"[:rules])
-    ]
-    body = {"type": kind, "rules": list("abc")[:rules], "group-by": ["grp"], "timespan": "10s"}
-    own = {"title": "c", "id": "00000000-0000-4000-8000-0000000000ff", "correlation": body}
-    if condition:
-        body["condition"] = condition
-    return [*plain, own]
-
-
-def windows_of_sqlite(parts: list[dict[str, Any]], hits: list[Hit]) -> set[tuple[int, Any]]:
-    """(time, group) of every hit at which the condition holds, asked of SQLite."""
-    (query,) = sqliteBackend().convert(SigmaCollection.from_dicts(parts))
-    with closing(sqlite3.connect(":memory:")) as base:
-        base.execute("CREATE TABLE logs (timestamp TEXT, role INT, grp TEXT, value)")
-        for one in hits:
-            time = datetime.fromtimestamp(one.time / SECOND, UTC).isoformat(timespec="milliseconds")
-            base.execute("INSERT INTO logs VALUES (?, ?, ?, ?)", (time[:23], one.role, *one.group, *one.values))
-        rows = base.execute(query).fetchall()
-    return {(round(row[2]) * SECOND, (json.loads(row[1])["grp"],)) for row in rows}
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(SECOND_OPINION), st.lists(st.integers(0, 60), min_size=1, max_size=30, unique=True), st.data())
-def test_pysigmas_sqlite_backend_sees_the_same_windows(what, times, data):
-    kind, rules, condition = what
-    parts = documents(kind, rules, condition)
-    hits = [
-        hit(
-            1_000_000 + time,
-            role=data.draw(st.integers(0, rules - 1)),
-            group=data.draw(st.sampled_from(["g", "h", None])),
-            value=data.draw(st.one_of(st.none(), st.integers(0, 5))),
-        )
-        for time in times
-    ]
-    true = windows_of_sqlite(parts, hits)
-    expected = []
-    for group in [("g",), ("h",)]:
-        before, alerted = False, 0
-        for time in sorted(one.time for one in hits if one.group == group):
-            now = (time, group) in true
-            if now and (not before or time - alerted > 10 * SECOND):
-                expected.append((time, group))
-                alerted = time
-            before = now
-    ruleset = parse_documents([Path("c.yml")], [yaml.safe_dump_all(parts).encode()], {})
-    (one,) = ruleset.correlations
-    assert sorted((alarm.time, alarm.group) for alarm in run(one, hits)) == sorted(expected)
 
 
 def test_an_alarm_says_what_was_in_its_window():
@@ -383,6 +136,12 @@ def test_a_state_of_another_condition_is_ignored():
     new = Window(correlation("event_count", condition={"gte": 4}))
     new.restore(old.state())
     assert new.state()["groups"] == []
+    other = Window(correlation("event_count", condition={"gte": 3}, timespan="20s"))
+    other.restore(old.state())
+    assert other.state()["groups"] == []
+    same = Window(correlation("event_count", condition={"gte": 3}))
+    same.restore(old.state())
+    assert len(same.state()["groups"]) == 1
 
 
 @pytest.mark.parametrize("size", [20_000])
@@ -390,3 +149,166 @@ def test_value_counts_of_a_full_window_stay_cheap(size):
     # Counting the window anew at every hit would be 2e8 steps here.
     one = correlation("value_count", condition={"gte": size + 1, "field": "modbus.address"}, timespan="1d")
     assert run(one, [hit(n / 100, value=n, name=str(n)) for n in range(size)], group_hits=size) == []
+
+
+def test_value_statistics_of_a_full_window_stay_cheap():
+    # Floats and weights that differ, so that neither sums nor ranks can take a short way.
+    for kind in ("value_sum", "value_avg", "value_median"):
+        one = correlation(kind, condition={"gt": 1e9, "field": "modbus.address"}, timespan="1d")
+        assert run(one, [hit(n / 100, value=n / 7, weight=1 + n % 3, name=str(n)) for n in range(20_000)]) == []
+
+
+@given(st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 3)), max_size=60))
+def test_sums_of_floats_lose_nothing(pairs):
+    one = correlation("value_sum", condition={"gte": 0, "field": "modbus.address"})
+    sums = Sums(one)
+    hits = [hit(0, value=value, weight=weight) for value, weight in pairs]
+    for one_hit in hits:
+        sums.add(one_hit)
+    exact = sum(Fraction(value) * weight for value, weight in pairs)
+    assert Fraction(sums.scaled, 2**1074) + sums.sum == exact
+    for one_hit in hits:
+        sums.remove(one_hit)
+    assert (sums.sum, sums.scaled, sums.weight) == (0, 0, 0)
+
+
+def test_a_sum_beyond_the_largest_double_still_compares():
+    one = correlation("value_sum", condition={"gte": 5, "field": "modbus.address"})
+    assert len(run(one, [hit(0, value=1.7e308), hit(1, value=1.7e308)])) == 1
+    assert run(one, [hit(0, value=-1.7e308), hit(1, value=-1.7e308)]) == []
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from([3, 40, 2000]), st.sampled_from([1, 6, 10**6]))
+def test_ranks_hold_what_a_sorted_list_holds(random, many, distinct):
+    ranks = Ranks(correlation("value_median", condition={"gte": 0, "field": "modbus.address"}))
+    held: list[tuple[int, int]] = []
+    for _ in range(many):  # 2000 are several blocks; with one distinct value, of equal entries
+        value, weight = random.randrange(distinct), random.randint(1, 3)
+        ranks.add(hit(0, value=value, weight=weight))
+        held.append((value, weight))
+        if random.random() < 0.3:
+            gone = held.pop(random.randrange(len(held)))
+            ranks.remove(hit(0, value=gone[0], weight=gone[1]))
+    spread = sorted(value for value, weight in held for _ in range(weight))
+    assert ranks.weight == len(spread)
+    for rank in {0, len(spread) // 3, len(spread) // 2, len(spread) - 1} if spread else ():
+        assert ranks._at(rank) == spread[rank]
+
+
+def test_some_of_the_rules_in_order_are_enough_where_the_condition_says_so():
+    one = correlation("temporal_ordered", 3, condition={"gte": 2})
+    (alarm,) = run(one, [hit(0, role=2, name="c0"), hit(1, name="a1"), hit(2, role=2, name="c2")])
+    assert alarm.event_ids == ("a1", "c2")
+    assert run(one, [hit(0, role=2), hit(1, role=1), hit(2)]) == []
+
+
+# --- absence -------------------------------------------------------------------------------------------------------
+
+
+def test_what_did_not_follow_alerts_when_its_time_is_over():
+    window = Absence(correlation("absence", 2))
+    window.push("", [hit(0, name="asked"), hit(3, group="h", name="other"), hit(4, role=1, group="h")])
+    assert window.advance(10 * SECOND) == []  # an answer may still come at this very time
+    (alarm,) = window.advance(10 * SECOND + 1)
+    assert (alarm.time, alarm.start, alarm.event_ids, alarm.group) == (10 * SECOND, 0, ("asked",), ("g",))
+    assert (alarm.sources, alarm.destinations, alarm.datasets, alarm.count) == (("s",), ("d",), ("modbus",), 1)
+    assert window.advance(60 * SECOND) == []
+    assert window.state()["groups"] == []
+
+
+@pytest.mark.parametrize(("answer", "alarms"), [(0, 0), (5, 0), (10, 0), (10.000000001, 1), (-0.1, 1)])
+def test_an_answer_counts_from_the_question_to_the_end_of_the_time(answer, alarms):
+    window = Absence(correlation("absence", 2))
+    window.push("", sorted([hit(100), hit(100 + answer, role=1)]))
+    assert len(window.advance(200 * SECOND)) == alarms
+
+
+def test_the_end_of_the_input_decides_nothing_that_is_still_open():
+    window = Absence(correlation("absence", 2))
+    window.push("", [hit(0), hit(15, name="open")])
+    (alarm,) = window.advance(None, 20 * SECOND)
+    assert alarm.time == 10 * SECOND
+    assert window.counters["waiting"] == 1
+    again = Absence(correlation("absence", 2))
+    again.restore(window.state())
+    (alarm,) = again.advance(None, 40 * SECOND)
+    assert alarm.event_ids == ("open",)
+    assert again.counters["waiting"] == 0
+
+
+def test_any_of_several_rules_is_an_answer():
+    one = correlation("absence", 3)
+    assert run(one, [hit(0), hit(1, role=2), hit(30, role=2)]) == []
+    assert len(run(one, [hit(0), hit(30, role=2)])) == 1
+
+
+def test_a_heartbeat_that_stops_alerts_once_and_again_after_it_came_back():
+    one = correlation("absence", 1)
+    beats = [*range(0, 50, 5), 100, *range(103, 150, 5)]
+    window = Absence(one)
+    window.push("", [hit(t) for t in beats])
+    alarms = window.advance(1000 * SECOND)
+    assert [a.time // SECOND for a in alarms] == [55, 158]
+
+
+def test_an_absence_that_lasts_alerts_once_a_timespan():
+    one = correlation("absence", 2)
+    window = Absence(one)
+    window.push("", [hit(t / 10, name=str(t)) for t in range(400)])
+    assert [a.time / SECOND for a in window.advance(100 * SECOND)] == [10, 20.1, 30.2, 40.3]
+
+
+def test_late_answers_and_late_questions_of_an_absence_find_their_place():
+    window = Absence(correlation("absence", 2))
+    window.push("", [hit(0, name="a0"), hit(6, role=1), hit(8, name="a8")])
+    assert window.advance(9 * SECOND) == []
+    window.push("", [hit(5, name="a5, answered already"), hit(7, name="a7, not answered")])
+    assert window.advance(12 * SECOND) == []
+    assert window.counters["waiting"] == 2
+    window.push("", [hit(7, role=1)])
+    assert window.advance(15 * SECOND) == []
+    assert window.counters["waiting"] == 1
+    window.push("", [hit(1, name="far too late")])
+    (alarm,) = window.advance(19 * SECOND)
+    assert alarm.event_ids == ("a8",)
+    assert (window.counters["late_hits"], window.counters["too_late_hits"]) == (4, 1)
+
+
+def test_the_bounds_of_an_absence_hold_and_are_counted():
+    window = Absence(correlation("absence", 2), WindowLimits(groups=5, hits=8, group_hits=3, pending=10))
+    for n in range(300):
+        window.push("", [hit(n / 100, role=n % 11 == 0, group=f"g{n % 7}", name=str(n))])
+        window.advance(0 if n < 50 else n * SECOND // 100)
+        groups = window.state()["groups"]
+        assert len(groups) <= 5
+        assert sum(len(waits) + len(answers) for *_, answers, waits in groups) <= 8
+        assert all(len(waits) <= 3 for *_, waits in groups)
+        assert window.counters["waiting"] == sum(len(waits) for *_, waits in groups)
+    assert window.counters["groups_evicted"] > 0
+    assert window.counters["hits_taken_early"] > 0
+    assert len(window._ends) <= 2 * 5 + 1001
+
+
+def test_many_short_waits_leave_nothing_behind():
+    window = Absence(correlation("absence", 2, timespan="1d"))
+    window.push("", [hit(n / 10, role=n % 2, group=n // 2 % 3, name=str(n)) for n in range(20_000)])
+    assert window.advance(3000 * SECOND) == []
+    assert len(window._ends) <= 1010
+    assert sum(len(answers) for *_, answers, _ in window.state()["groups"]) <= 300
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "body", "message"),
+    [
+        ("absence", 2, {"condition": {"gte": 1}}, "a correlation of type absence has no 'condition'"),
+        ("absence", 2, {"condition": "a and b"}, "a correlation of type absence has no 'condition'"),
+        ("absence", 2, {"timespan": None}, "Sigma correlation rule without timespan"),
+        ("absence", 0, {}, "the correlation refers to no rule"),
+        ("absent", 2, {}, "'absent' is no type of correlation"),
+        ("temporal_ordered", 3, {"condition": {"lte": 2}}, "a correlation of type temporal_ordered asks for a least"),
+        ("temporal_ordered", 3, {"condition": {"gte": 4}}, "a correlation of type temporal_ordered asks for a least"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(kind: str, rules: int, body: dict[str, Any], message: str):
+    (found,) = problems(kind, rules, **body)
+    assert found.startswith(message)
