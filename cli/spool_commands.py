@@ -79,7 +79,7 @@ def forward(
     forwarder = Forwarder(
         opened,
         StoreDelivery(lambda: open_store(settings.store, create=True)),
-        tell=_tell if follow else _quiet,
+        tell=tell if follow else _quiet,
         stop=stop,
     )
     if follow:
@@ -105,7 +105,8 @@ def _quiet(trouble: str) -> None:
     """``--once`` raises what goes wrong; what was parked is in the summary."""
 
 
-def _tell(trouble: str) -> None:
+def tell(trouble: str) -> None:
+    """A new trouble of a forwarder that goes on, or its end."""
     if trouble:
         say(f"{tr('trouble', '故障')}: {trouble}")
     else:

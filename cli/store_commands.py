@@ -1,4 +1,4 @@
-"""``store``: status and retain; what has to do with a spool is in ``spool_commands``."""
+"""``store``: status and retain; the rest is in ``spool_commands`` and ``diode_commands``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from cli import options, spool_commands
+from cli import diode_commands, options, spool_commands
 from cli.text import emit_json, local_time, say, table, tr
 from event.errors import ConfigError
 
 app = typer.Typer(help=tr("The event store.", "事件库。"), no_args_is_help=True, rich_markup_mode=None)
 spool_commands.register(app)
+diode_commands.register(app)
 
 
 @app.command(
@@ -50,12 +51,14 @@ def status(
     with open_store(settings.store, create=False) as kept:
         rows = kept.status()
         incidents = len(kept.incidents())
+        streams = diode_commands.streams_of(kept)
     if json:
         emit_json(
             {
                 "store": str(settings.store),
                 "kind": "embedded",
                 "incidents": incidents,
+                "streams": diode_commands.streams_json(streams),
                 "datasets": [
                     {
                         "dataset": r.dataset,
@@ -85,6 +88,8 @@ def status(
             for r in rows
         ],
     )
+    if streams:
+        diode_commands.print_streams(streams)
     say(tr(f"{incidents} incidents", f"网络安全事件 {incidents} 起"))
 
 

@@ -81,7 +81,14 @@ class Header(BaseModel):
 
 
 class Exporter:
-    """Writes a stream into a folder. A ``store.forward.Delivery``; one at a time is at work on a folder."""
+    """Writes a stream into a folder. A ``store.forward.Delivery``; one at a time is at work on a folder.
+
+    Attributes:
+        stream: Its id.
+        number: The last number written.
+        count: Segments written by this object, heartbeats too.
+        events: Events in them.
+    """
 
     def __init__(self, folder: Path, key: Key, *, heartbeat: float = HEARTBEAT) -> None:
         """Open an export folder, finishing what an exporter that died had begun.
@@ -93,11 +100,12 @@ class Exporter:
         key.sign(b"")
         self.folder = folder
         self.key = key
-        self.written: list[Header] = []
+        self.count = 0
+        self.events = 0
         self._heartbeat = heartbeat
         self._last = time.monotonic()
         with failures(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._handle = os.open(folder / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +174,7 @@ class Exporter:
         part = self.folder / f".{name}.part"
         with failures(self.folder):
             try:
-                write_file(part, lines + body)
+                write_file(part, lines + body, 0o640)  # the group of the folder is the one that carries it over
                 fsync_folder(self.folder)
                 own = self.key.digest(lines)
                 # The number is spent before the file can be seen: whoever takes files away never sees it used twice.
@@ -181,7 +189,8 @@ class Exporter:
             part.rename(self.folder / name)
             fsync_folder(self.folder)
         self._last = time.monotonic()
-        self.written.append(header)
+        self.count += 1
+        self.events += events
         return header
 
     def close(self) -> None:

@@ -621,9 +621,9 @@ def to_parquet(frame: pl.DataFrame) -> bytes:
     return out.getvalue()
 
 
-def write_file(path: Path, body: bytes) -> None:
+def write_file(path: Path, body: bytes, mode: int = 0o600) -> None:
     """Write a file durably; the name is not fsynced yet."""
-    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         view = memoryview(body)
         while view:
