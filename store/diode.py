@@ -98,6 +98,7 @@ class Exporter:
             ConfigError: The key cannot sign.
         """
         key.sign(b"")
+        self.most = 1
         self.folder = folder
         self.key = key
         self.count = 0

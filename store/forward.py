@@ -45,7 +45,14 @@ class Parcel:
 
 
 class Delivery(Protocol):
-    """Where segments go. Raises ``StoreError`` if any of them did not arrive for good."""
+    """Where segments go. Raises ``StoreError`` if any of them did not arrive for good.
+
+    Attributes:
+        most: Segments of one delivery. After a failure all of them are delivered again, so where each is durable by
+            itself it should be 1.
+    """
+
+    most: int
 
     def deliver(self, parcels: Sequence[Parcel]) -> int:
         """Deliver in order; durable when it returns. Returns how many events were new there."""
@@ -76,6 +83,7 @@ class StoreDelivery:
     """Delivers into a store. It is opened when needed and after every failure anew."""
 
     def __init__(self, open_store: Callable[[], Store]) -> None:
+        self.most = BATCH_SEGMENTS
         self._open = open_store
         self._store: Store | None = None
 
@@ -137,7 +145,7 @@ class Forwarder:
         """
         with self._alone():
             try:
-                last = max((segment.number for segment in self.spool.waiting()), default=0)
+                last = self.spool.last_number()
                 while self._ship(last):
                     if self._stop.is_set():
                         break
@@ -173,13 +181,14 @@ class Forwarder:
 
     def _ship(self, last: int | None) -> bool:
         """Ship one batch; whether there was one."""
-        waiting = [s for s in self.spool.waiting() if last is None or s.number <= last]
+        most = max(1, min(BATCH_SEGMENTS, self._delivery.most))
+        waiting = [s for s in self.spool.waiting(most) if last is None or s.number <= last]
         if not waiting:
             return False
         parcels: list[Parcel] = []
         size = 0
         with ExitStack() as stack:
-            for segment in waiting[:BATCH_SEGMENTS]:
+            for segment in waiting[:most]:
                 if parcels and size + segment.bytes > BATCH_BYTES:
                     break
                 body = stack.enter_context(self.spool.holding(segment))

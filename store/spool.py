@@ -426,11 +426,13 @@ class Spool:
 
     # Reading and removing.
 
-    def waiting(self) -> list[Waiting]:
-        """Segments that wait, in order."""
+    def waiting(self, most: int | None = None) -> list[Waiting]:
+        """Segments that wait, in order; at least the first ``most`` of them, if that is given."""
         found: list[Waiting] = []
         with failures(self.path):
             for folder in _entries(self.path / _SEGMENTS):
+                if most is not None and len(found) >= most:
+                    break  # folders are in order of numbers too
                 for entry in _entries(Path(folder.path)) if folder.is_dir() else []:
                     match = _NAME.fullmatch(entry.name)
                     if match is None:
@@ -451,6 +453,11 @@ class Spool:
                         )
                     )
         return sorted(found, key=lambda segment: segment.number)
+
+    def last_number(self) -> int:
+        """The last number that was given out; 0 if none was yet."""
+        with failures(self.path):
+            return self._read_sequence()
 
     @contextmanager
     def holding(self, segment: Waiting) -> Iterator[bytes | None]:

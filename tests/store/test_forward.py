@@ -62,6 +62,7 @@ class Recorder:
 
     def __init__(self, inner: StoreDelivery, *, dies_at: int | None = None) -> None:
         self.inner, self.dies_at = inner, dies_at
+        self.most = inner.most
         self.numbers: list[int] = []
 
     def deliver(self, parcels: Sequence[Parcel]) -> int:
