@@ -19,6 +19,7 @@ import polars as pl
 from correlate.absence import state_of
 from correlate.hits import Alarm, Hit, WindowLimits, folded
 from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
+from correlate.logsources import unrecorded
 from correlate.match import Limits, Plan
 from correlate.window import Queue
 from event.fields import FIELDS
@@ -282,7 +283,7 @@ def _status(one: Rule | Correlation, ruleset: RuleSet) -> RuleStatus:
         error=error,
         datasets=tuple(sorted(names)),
         errors=int(error is not None),
-        unknown_fields=tuple(name for name in one.fields if name not in FIELDS) if isinstance(one, Rule) else (),
+        unknown_fields=tuple(unrecorded(one.logsource, one.fields)) if isinstance(one, Rule) else (),
     )
 
 

@@ -1,8 +1,10 @@
 """Names of public rules to our names, by logsource.
 
 The mappings are pySigma processing pipelines (``correlate/pipelines/*.yml``), so that ``sigma convert`` can use them
-too; of that format, ``field_name_mapping`` (one to one) under ``logsource`` conditions is read here, which saves the
-import of pySigma's pipeline machinery. A test holds that pySigma makes the same of the files.
+too; of that format, ``field_name_mapping`` (one to one) and ``field_name_prefix`` (for the names that the items before
+did not rename) under ``logsource`` conditions are read here, which saves the import of pySigma's pipeline machinery. A
+test holds that pySigma makes the same of the files. One thing more is done here: where names get a prefix, those of
+our catalogue keep theirs, so that a rule of your own may say ``host.name``.
 """
 
 from __future__ import annotations
@@ -15,36 +17,62 @@ from typing import Any
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
 from sigma.types import SigmaFieldReference
 
+from correlate.logsources import LogSource
 from event import yaml_text
-
-LogSource = tuple[str | None, str | None, str | None]
-"""product, category, service."""
+from event.fields import FIELDS
 
 PIPELINES = Path(__file__).parent / "pipelines"
 
+_KINDS = ("field_name_mapping", "field_name_prefix")
+
+
+class Names(dict[str, str]):
+    """Names of a logsource to ours; with a prefix, every name that the catalogue does not declare is one of them."""
+
+    prefix: str | None = None
+
+    def __contains__(self, name: object) -> bool:
+        if dict.__contains__(self, name):
+            return True
+        return self.prefix is not None and isinstance(name, str) and not dict.__contains__(FIELDS, name)
+
+    def __missing__(self, name: str) -> str:
+        if name not in self:
+            raise KeyError(name)
+        return name if name.startswith(str(self.prefix)) else f"{self.prefix}{name}"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Our name, or ``default``."""
+        return self[name] if dict.__contains__(self, name) or name in self else default
+
 
 @lru_cache(1)
-def _items() -> tuple[tuple[dict[str, str], dict[str, str]], ...]:
-    """(logsource condition, mapping) of every item of every pipeline, by priority."""
-    found: list[tuple[int, dict[str, str], dict[str, str]]] = []
+def _items() -> tuple[tuple[dict[str, str], dict[str, str] | str], ...]:
+    """(logsource condition, mapping or prefix) of every item of every pipeline, by priority."""
+    found: list[tuple[int, dict[str, str], dict[str, str] | str]] = []
     for path in sorted(PIPELINES.glob("*.yml")):
         data = yaml_text.load(path.read_text("utf-8"))
         for item in data["transformations"]:
-            if item["type"] != "field_name_mapping":
-                raise ValueError(f"{path.name}: only field_name_mapping is read, not {item['type']}")
+            if item["type"] not in _KINDS:
+                raise ValueError(f"{path.name}: {' and '.join(_KINDS)} are read, not {item['type']}")
             for condition in item["rule_conditions"]:
                 wanted = {key: str(condition[key]) for key in ("product", "category", "service") if key in condition}
-                found.append((data["priority"], wanted, item["mapping"]))
+                found.append((data["priority"], wanted, item.get("mapping") or item["prefix"]))
     found.sort(key=lambda one: one[0])
     return tuple((wanted, mapping) for _, wanted, mapping in found)
 
 
 @lru_cache(1024)
-def _mapping(logsource: LogSource) -> dict[str, str]:
+def _mapping(logsource: LogSource) -> Names:
     have = dict(zip(("product", "category", "service"), logsource, strict=True))
-    merged: dict[str, str] = {}
+    merged = Names()
     for wanted, mapping in _items():
+        if merged.prefix is not None:
+            break  # no name is left that another item could know
         if all(have[key] == value for key, value in wanted.items()):
+            if isinstance(mapping, str):
+                merged.prefix = mapping
+                continue
             for name, ours in mapping.items():
                 merged.setdefault(name, ours)
     return merged
@@ -58,7 +86,7 @@ def mapping_of(logsource: LogSource) -> Mapping[str, str]:
 def map_fields(rule: SigmaRule, logsource: LogSource) -> None:
     """Rename the fields of a rule in place."""
     names = _mapping(logsource)
-    if not names:
+    if not names and names.prefix is None:
         return
     for detection in rule.detection.detections.values():
         _rename(detection, names)
@@ -79,3 +107,6 @@ def _rename(detection: SigmaDetection, names: Mapping[str, str]) -> None:
 def _rename_reference(value: Any, names: Mapping[str, str]) -> None:
     if isinstance(value, SigmaFieldReference):
         value.field = names.get(value.field, value.field)
+
+
+__all__ = ["PIPELINES", "LogSource", "Names", "map_fields", "mapping_of"]

@@ -22,7 +22,7 @@ from correlate.compile import Values, compile_condition, join
 from correlate.correlations import Known, compile_correlation
 from correlate.errors import CompileError
 from correlate.ir import CORRELATION_TYPES, LEVELS, Correlation, Level, Meta, Rule, RuleProblem, RuleSet, atoms_of
-from correlate.logsources import route
+from correlate.logsources import Route, gate, unrecorded
 from correlate.mapping import LogSource, map_fields, mapping_of
 from event.fields import FIELDS
 
@@ -293,13 +293,12 @@ def _rule(
             return None
         source = parsed.logsource
         logsource = (source.product, source.category, source.service)
-        where = route(*logsource)
         map_fields(parsed, logsource)
         trees = [condition.parsed for condition in parsed.detection.parsed_condition]
     except _PARSER_ERRORS as error:
         _report(parse, document, error)
         return None
-    rule = Rule(_meta(parse, document, parsed), where, logsource, None)
+    rule = Rule(_meta(parse, document, parsed), Route(), logsource, None)
     try:
         node = join("or", [compile_condition(tree, parse.placeholders) for tree in trees])
     except CompileError as error:
@@ -312,11 +311,13 @@ def _rule(
     for _, op, payload in atoms_of(node):
         if op == "fieldref":
             named[payload[0]] = None
-    unknown = [name for name in named if name not in FIELDS]
+    where, within = gate(logsource, named)
     if where:
-        _unknown_fields(parse, document, unknown)
+        _unknown_fields(parse, document, unrecorded(logsource, named))
     named.update(dict.fromkeys(name for name in parsed.fields or () if name in FIELDS))
-    return replace(rule, condition=node, fields=tuple(named))
+    return replace(
+        rule, route=where, condition=node if within is None else join("and", [within, node]), fields=tuple(named)
+    )
 
 
 def _quoted(message: str) -> list[str]:
@@ -344,6 +345,8 @@ def _selectors(parse: _Parse, document: _Document, parsed: SigmaRule) -> bool:
 def _unknown_fields(parse: _Parse, document: _Document, names: Sequence[str]) -> None:
     for name in names:
         message = f"the field {name!r} is not in the catalogue and not mapped: it is null in every event"
+        if name in FIELDS:
+            message = f"the field {name!r} is recorded by no event of this log source: it is null in every event"
         needles = (f"{name}:", f"{name}|", name)
         parse.problem(document, "warning", message, *needles, known=_similar(name))
 

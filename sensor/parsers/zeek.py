@@ -499,6 +499,8 @@ _TAKES: dict[str, tuple[Take, ...]] = {
         Take("dns.question.type", "qtype_name"),
         Take("dns.response_code", "rcode_name"),
         Take("dns.answers_ttl", "TTLs", longs),
+        Take("zeek.rejected", "rejected"),
+        Take("zeek.z", "Z"),
     ),
     "http": (
         Take("http.request.method", "method"),
@@ -508,7 +510,10 @@ _TAKES: dict[str, tuple[Take, ...]] = {
         Take("http.request.body.bytes", "request_body_len"),
         Take("http.response.body.bytes", "response_body_len"),
         Take("http.response.status_code", "status_code"),
+        Take("zeek.resp_mime_types", "resp_mime_types"),
     ),
+    "smb_files": (Take("file.name", "name"), Take("zeek.smb_path", "path"), Take("zeek.action", "action")),
+    "dce_rpc": (Take("zeek.operation", "operation"), Take("zeek.endpoint", "endpoint")),
     "ssl": (
         Take("tls.version", "version"),
         Take("tls.cipher", "cipher"),
@@ -558,11 +563,17 @@ _TAKES: dict[str, tuple[Take, ...]] = {
     "ssh": (Take("network.direction", "direction", lower_case),),
     "rdp": (Take("user.name", "cookie"), Take("event.reason", "result")),
     "ftp": (Take("user.name", "user"), Take("event.action", "command", lower_case)),
-    "kerberos": (Take("user.name", "client"),),
+    "kerberos": (
+        Take("user.name", "client"),
+        Take("zeek.service", "service"),
+        Take("zeek.request_type", "request_type"),
+        Take("zeek.cipher", "cipher"),
+    ),
     "syslog": (Take("message", "message"),),
     "x509": (
         Take("tls.server.subject", "certificate.subject"),
         Take("tls.server.issuer", "certificate.issuer"),
+        Take("tls.server.x509.serial_number", "certificate.serial"),
     ),
     "http2": (Take("http.request.method", "method"), Take("url.domain", "host"), Take("url.original", "uri")),
 }

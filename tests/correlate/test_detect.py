@@ -284,7 +284,7 @@ def test_a_state_that_is_none_is_refused(state):
 
 
 def test_the_status_of_every_rule_is_known():
-    nowhere = STOP.replace("product: ics, service: s7comm", "product: windows").replace("0002", "0007", 1)
+    nowhere = STOP.replace("product: ics, service: s7comm", "product: macos").replace("0002", "0007", 1)
     ruleset = rules(
         WRITE, STOP, nowhere.replace("s7comm.function", "CommandLine").replace("name: stop", "name: x"), STORY
     )
@@ -327,6 +327,66 @@ def test_events_in_no_order_wait_for_the_end_where_that_is_asked_for():
     for one in (early, much_later, stop):
         assert patient.feed(one).is_empty()
     assert patient.finish()["alert.event_ids"].to_list() == [["w00000", "s00000"]]
+
+
+def test_who_knows_the_order_has_the_alert_at_once():
+    detector = Detector(rules(WRITE, STOP, STORY), lateness=None)
+    detector.feed(table("s7comm", [{"t": 50, "s7comm.function": "plc_stop", "client.ip": "10.0.0.1"}], "s"))
+    detector.feed(table("modbus", [{"t": 0, "modbus.access": "write", "source.ip": "10.0.0.1"}], "w"))
+    assert detector.advance(BEGIN + timedelta(seconds=50)).is_empty()  # more of this very second may come
+    assert detector.advance(BEGIN + timedelta(seconds=51)).height == 1
+    assert detector.counters()["tables_emptied"] == sum(detector.counters().values()) == 0
+    assert detector.finish().is_empty()
+
+
+ANSWER = """
+title: Answer
+id: 22222222-0000-4000-8000-000000000008
+name: answer
+logsource: {product: ics, service: modbus}
+detection:
+  sel: {modbus.message_type: response}
+  condition: sel
+"""
+
+UNANSWERED = """
+title: Write without an answer
+id: 22222222-0000-4000-8000-000000000009
+level: medium
+correlation:
+  type: absence
+  rules: [write, answer]
+  group-by: [who]
+  aliases:
+    who:
+      write: source.ip
+      answer: destination.ip
+  timespan: 5s
+"""
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_does_not_follow_alerts_once_whatever_the_cuts(restart):
+    rows = [
+        {"t": t, "modbus.access": "write", "source.ip": "10.0.0.1", "destination.ip": "10.0.0.9"} for t in (0, 10, 20)
+    ]
+    answers = [{"t": 11, "modbus.message_type": "response", "source.ip": "10.0.0.9", "destination.ip": "10.0.0.1"}]
+    later = [{"t": 40, "modbus.access": "read"}]
+    ruleset = rules(WRITE, ANSWER, UNANSWERED)
+    detector = Detector(ruleset, lateness=timedelta(seconds=1))
+    found = []
+    for part in (rows[:1], rows[1:2], answers, rows[2:], later):
+        found.append(detector.feed(table("modbus", part, f"{part[0]['t']}-")))
+        if restart:
+            detector = Detector(ruleset, state=detector.state(), lateness=timedelta(seconds=1))
+    found.append(detector.finish())
+    alerts = [row for part in found for row in part.to_dicts()]
+    assert [(row["@timestamp"] - BEGIN).total_seconds() for row in alerts] == [5, 25]
+    assert [row["alert.event_ids"] for row in alerts] == [["0-00000"], ["20-00000"]]
+    first = alerts[0]
+    assert (first["rule.correlation_type"], first["alert.group"]) == ("absence", ["who=10.0.0.1"])
+    assert (first["event.start"], first["event.end"]) == (BEGIN, BEGIN + timedelta(seconds=5))
+    assert (first["source.ip"], first["destination.ip"], first["rule.level"]) == ("10.0.0.1", "10.0.0.9", "medium")
 
 
 def test_groups_and_distinct_values_differ_by_more_than_case():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from sigma.rule import SigmaRule
 
 from correlate.detect import Detector
 from correlate.ir import atoms_of
-from correlate.logsources import route
+from correlate.logsources import gate, route, unrecorded
 from correlate.mapping import PIPELINES, map_fields, mapping_of
 from correlate.parse import parse_documents
 from correlate.rules import load_rules, rules_dir
@@ -316,8 +317,8 @@ def test_the_shipped_rules_are_found():
 
 def test_pysigma_makes_the_same_of_our_pipelines():
     pipelines = [ProcessingPipeline.from_yaml(path.read_text("utf-8")) for path in sorted(PIPELINES.glob("*.yml"))]
-    assert len(pipelines) == 3
-    pipeline = sum(pipelines[1:], pipelines[0])
+    pipelines.sort(key=lambda one: one.priority)
+    assert len(pipelines) == 6
     sources = [
         {"product": "zeek", "service": "dns"},
         {"product": "zeek", "service": "http"},
@@ -326,18 +327,28 @@ def test_pysigma_makes_the_same_of_our_pipelines():
         {"category": "dns"},
         {"product": "network", "category": "network_connection"},
         {"category": "webserver"},
+        {"category": "proxy"},
+        {"category": "antivirus"},
+        {"product": "windows", "category": "process_creation"},
+        {"product": "windows", "category": "network_connection"},
+        {"product": "windows", "service": "security"},
+        {"product": "linux", "category": "process_creation"},
+        {"product": "linux", "category": "network_connection"},
+        {"product": "linux", "service": "auditd"},
+        {"product": "aws", "service": "cloudtrail"},
     ]
     for source in sources:
         key = (source.get("product"), source.get("category"), source.get("service"))
-        names = list(mapping_of(key))
+        names = [*mapping_of(key), *(["CommandLine", "a0", "DestinationIp"] if mapping_of(key).prefix else ())]
         assert names
+        pipeline = sum(deepcopy(pipelines[1:]), deepcopy(pipelines[0]))
         data = {"title": "x", "logsource": source, "detection": {"s": dict.fromkeys(names, 1), "condition": "s"}}
         ours, theirs = SigmaRule.from_dict(data), SigmaRule.from_dict(data)
         map_fields(ours, key)
         pipeline.apply(theirs)
         fields = [[item.field for item in rule.detection.detections["s"].detection_items] for rule in (ours, theirs)]
         assert fields[0] == fields[1]
-        assert set(fields[0]) <= set(FIELDS)
+        assert all(name in FIELDS for name in fields[0])
 
 
 @pytest.mark.parametrize(
@@ -354,7 +365,16 @@ def test_pysigma_makes_the_same_of_our_pipelines():
         (("zeek", None, "conn"), ("zeek.conn",)),
         (("suricata", None, "alert"), ("suricata.alert",)),
         (("linux", None, "syslog"), ("syslog",)),
-        (("linux", "network_connection", None), ()),
+        (("linux", None, "cron"), ("syslog",)),
+        (("linux", "network_connection", None), ("windows.linux_sysmon", "auditd")),
+        (("linux", "registry_set", None), ()),
+        (("windows", "process_creation", None), ("windows.sysmon", "windows.security")),
+        (("windows", "process_creation", "sysmon"), ("windows.sysmon",)),
+        (("windows", "image_load", "security"), ()),
+        (("windows", None, "taskscheduler"), ("windows.taskscheduler",)),
+        (("windows", None, "nothing"), ()),
+        (("aws", None, "cloudtrail"), ("app.aws.cloudtrail",)),
+        ((None, "proxy", None), ("proxy", "zeek.http", "suricata.http")),
         ((None, "firewall", None), ()),
         ((None, None, None), ()),
     ],
@@ -364,6 +384,29 @@ def test_a_logsource_leads_to_its_datasets(source, datasets):
     assert found.names == datasets
     assert bool(found) is bool(datasets)
     assert all(is_dataset(name) and found.takes(name) for name in datasets)
+
+
+def test_a_category_of_windows_is_an_event_code():
+    image, command = "winlog.event_data.Image", "winlog.event_data.ParentCommandLine"
+    both, condition = gate(("windows", "process_creation", None), [image, "event.code"])
+    assert both.names == ("windows.sysmon", "windows.security")
+    assert [atom for atom in atoms_of(condition) if atom[0] == "event.code"] == [
+        ("event.code", "eq", "1"),
+        ("event.code", "eq", "4688"),
+    ]
+    # Event 4688 has no command line of the parent: a filter on it would never hold.
+    one, condition = gate(("windows", "process_creation", None), [image, command])
+    assert one.names == ("windows.sysmon",)
+    assert condition == ["atom", "event.code", "eq", "1"]
+    assert gate(("windows", None, "security"), [image]) == (route("windows", None, "security"), None)
+
+
+def test_a_field_that_no_event_of_the_category_has_is_named():
+    source = ("windows", "file_event", None)
+    asked = ["winlog.event_data.TargetFilename", "winlog.event_data.ParentImage", "event.code", "no.such"]
+    assert unrecorded(source, asked) == ["winlog.event_data.ParentImage", "no.such"]
+    assert unrecorded(("windows", None, "security"), asked) == ["no.such"]
+    assert unrecorded(("macos", "file_event", None), ["TargetFilename", "file.path"]) == ["TargetFilename"]
 
 
 def test_all_logs_of_a_product_are_a_prefix():
