@@ -192,15 +192,25 @@ class Detection:
     new_alert_ids: list[str] = field(default_factory=list)
 
 
-def slices(store: Store, since: datetime | None, until: datetime | None) -> Iterator[pl.DataFrame]:
-    """All stored events but alerts, as tables of one dataset, in time order over all datasets."""
+def slices(
+    store: Store, since: datetime | None, until: datetime | None
+) -> Iterator[tuple[list[pl.DataFrame], datetime]]:
+    """All stored events but alerts, in time order over all datasets.
+
+    Yields:
+        Tables of one dataset each that lie side by side in time, and how far time has come with them: nothing that
+        follows is older.
+    """
     wanted = [name for name in store.datasets() if name != ALERTS]
     for table in store.search(wanted, since=since, until=until):
-        if table.is_empty():
+        reached = table["@timestamp"].max()
+        if not isinstance(reached, datetime):  # no rows
             continue
+        parts = []
         for part in table.partition_by("event.dataset", maintain_order=True):
             nulls = part.null_count().row(0)
-            yield part.select([c for c, n in zip(part.columns, nulls, strict=True) if n < part.height])
+            parts.append(part.select([c for c, n in zip(part.columns, nulls, strict=True) if n < part.height]))
+        yield parts, reached
 
 
 def detect(
@@ -215,12 +225,15 @@ def detect(
     """Run the rules over stored events and store the alerts; a repeated run stores none twice."""
     from correlate.detect import Detector
 
-    engine = detector or Detector(ruleset)
+    # A store is read in order of time, so nothing needs to wait for what might come late.
+    engine = detector or Detector(ruleset, lateness=None)
     result = Detection()
-    for table in slices(store, since, until):
-        result.events += table.height
-        _keep(store, engine.feed(table), result)
-        progress(result.events)
+    for tables, reached in slices(store, since, until):
+        for table in tables:
+            result.events += table.height
+            _keep(store, engine.feed(table), result)
+            progress(result.events)
+        _keep(store, engine.advance(reached), result)
     _keep(store, engine.finish(), result)
     store.flush()
     return result, engine
