@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,8 +38,8 @@ Spool = Annotated[
         "--spool",
         metavar="DIR",
         help=tr(
-            "Write to this spool instead of a store; store forward ships it.",
-            "写入本地缓存目录（代替事件库），由 store forward 转发。",
+            "Write to this spool instead of a store; store forward ships it, or, if --store is given, this command too.",
+            "写入本地缓存目录（代替事件库），由 store forward 转发；同时给出 --store 时边读边转发。",
         ),
     ),
 ]
@@ -107,17 +108,19 @@ def ingest(
     from cli import pipeline
     from cli.config import load
     from cli.progress import prepare_kernels, reading
-    from cli.spool_commands import opened_for_writing
+    from cli.spool_commands import opened_for_writing, shipping
 
-    if spool is not None and store is not None:
-        raise ConfigError("--spool and --store exclude each other", hint="store forward ships a spool to a store")
     settings = load(config, store)
     inputs = pipeline.find_inputs(paths)
     prepare_kernels()
-    with (
-        opened_for_writing(spool, spool_limit) if spool else pipeline.open_store(settings.store, create=True) as kept,
-        reading(quiet=json) as watcher,
-    ):
+    with ExitStack() as stack:
+        if spool is None:
+            kept: pipeline.Sink = stack.enter_context(pipeline.open_store(settings.store, create=True))
+        else:
+            if store is not None:
+                stack.enter_context(shipping(spool, settings))
+            kept = stack.enter_context(opened_for_writing(spool, spool_limit))
+        watcher = stack.enter_context(reading(quiet=json))
         accounts = pipeline.ingest(inputs, kept, watcher=watcher, collapse=not no_collapse, stdin=sys.stdin.buffer)
     if json:
         emit_json(_accounts_json(accounts))

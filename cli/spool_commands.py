@@ -14,9 +14,10 @@ import typer
 
 from cli import options
 from cli.text import emit_json, local_time, say, table, tr
-from event.errors import ConfigError
+from event.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from cli.config import Settings
     from store.forward import Shipped
     from store.spool import Spool, SpoolStatus
 
@@ -146,6 +147,49 @@ def opened_for_writing(path: Path, limit: str | None) -> Iterator[Spool]:
     if lost:
         parts = tr(", ", "，").join(f"{dataset} {events:,}" for dataset, events in sorted(lost.items()))
         say(tr(f"WARNING: dropped for lack of room: {parts}", f"警告：因容量不足丢弃：{parts}"))
+
+
+@contextmanager
+def shipping(path: Path, settings: Settings) -> Iterator[None]:
+    """A forwarder that empties a spool into the store while somebody fills it, and what is left at the end.
+
+    A store that cannot be reached costs disk, not events, and is no reason to stop.
+    """
+    from cli.pipeline import open_store
+    from store.forward import Forwarder, StoreDelivery
+    from store.spool import Spool
+
+    spool = Spool(path)
+    stop = threading.Event()
+    way = StoreDelivery(lambda: open_store(settings.store, create=True))
+    forwarder = Forwarder(spool, way, tell=tell, stop=stop)
+    failed: list[BaseException] = []
+
+    def follow() -> None:
+        try:
+            forwarder.follow()
+        except Exception as error:  # noqa: BLE001 - raised below, in the thread that can tell it
+            failed.append(error)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+    try:
+        Forwarder(spool, way).once()
+    except StoreError:
+        left = spool.status()
+        say(
+            tr(
+                f"{left.segments:,} segments ({left.events:,} events) wait in the spool; store forward ships them later",
+                f"本地缓存中尚有分段 {left.segments:,} 个（{left.events:,} 条）待转发，可稍后用 store forward 转发",
+            )
+        )
 
 
 def size_of(text: str | None) -> int | None:

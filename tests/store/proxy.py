@@ -12,6 +12,7 @@ import random
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -28,6 +29,7 @@ class Wire:
         hole_after: Bytes from the client after which the next connection hangs: it stays open, nothing moves, nothing
             is answered. Counted down by one connection; None for never.
         cut_after: The same, but the connection is reset.
+        at: Bytes from all clients together, and what to do once when so many have come.
         connections: How many there were.
         faults: How many hung or were cut.
     """
@@ -40,8 +42,10 @@ class Wire:
         self.pause = 0.0
         self.hole_after: int | None = None
         self.cut_after: int | None = None
+        self.at: tuple[int, Callable[[], None]] | None = None
         self.connections = 0
         self.faults = 0
+        self.passed = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._open: list[socket.socket] = []
@@ -78,6 +82,7 @@ class Wire:
                             return
                         if source is client:
                             sent += len(part)
+                            self._reach(len(part))
                             if self._fault(sent, client):
                                 return
                         (node if source is client else client).sendall(part)
@@ -85,6 +90,13 @@ class Wire:
                             self._stop.wait(self.pause)
                 except OSError:
                     return
+
+    def _reach(self, more: int) -> None:
+        with self._lock:
+            self.passed += more
+            due, self.at = (self.at, None) if self.at and self.passed >= self.at[0] else (None, self.at)
+        if due:
+            due[1]()
 
     def _fault(self, sent: int, client: socket.socket) -> bool:
         with self._lock:
