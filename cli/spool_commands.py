@@ -229,6 +229,8 @@ def status_json(status: SpoolStatus) -> dict[str, Any]:
         "first": status.first,
         "last": status.last,
         "age_seconds": round(status.age_seconds, 3),
+        "newest_event": status.newest_event,
+        "lag_seconds": status.lag_seconds,
         "datasets": {
             name: {"events": one.events, "bytes": one.bytes, "segments": one.segments}
             for name, one in status.datasets.items()
@@ -294,6 +296,13 @@ def print_status(status: SpoolStatus) -> None:
         )
     else:
         say(tr("nothing was delivered yet", "尚未转发"))
+    if status.lag_seconds:
+        say(
+            tr(
+                f"the store is {status.lag_seconds:,.0f} s of events behind",
+                f"事件库落后 {status.lag_seconds:,.0f} 秒（按日志记录时间）",
+            )
+        )
     if status.forward.get("error"):
         since = local_time(datetime.fromisoformat(status.forward["failing_since"]))
         say(tr(f"failing since {since}: ", f"自 {since} 起转发失败：") + str(status.forward["error"]))

@@ -64,6 +64,8 @@ _NAME = re.compile(r"(\d{12,18})-([ahr])-(.+)-(\d{1,12})\.parquet")
 _SEGMENTS, _PARKED = "segments", "parked"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MOST_HANDLES = 256
+_LOOK_AT = 16
+"""Latest segments that are opened for the time of their newest event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,9 @@ class SpoolStatus:
         last: Number of the newest one.
         age_seconds: How long the oldest one has waited, at least. Later segments are younger than it, so a clock that
             was set back cannot make it look younger than they are.
+        newest_event: Time of the newest event in the latest segments that wait, ISO 8601 with nanoseconds.
+        lag_seconds: How far the newest event that was delivered is behind that one; None before the first delivery, 0
+            if nothing waits.
         parked: File names of segments that cannot be delivered, with the reason.
         dropped: What was dropped at the limit.
         forward: What the forwarder said last; empty if it never ran.
@@ -153,6 +158,8 @@ class SpoolStatus:
     first: int | None
     last: int | None
     age_seconds: float
+    newest_event: str | None
+    lag_seconds: float | None
     parked: dict[str, str]
     dropped: Dropped
     forward: dict[str, Any]
@@ -427,13 +434,13 @@ class Spool:
     # Reading and removing.
 
     def waiting(self, most: int | None = None) -> list[Waiting]:
-        """Segments that wait, in order; at least the first ``most`` of them, if that is given."""
+        """Segments that wait, in order; the first ``most`` of them, if that is given."""
         found: list[Waiting] = []
         with failures(self.path):
             for folder in _entries(self.path / _SEGMENTS):
-                if most is not None and len(found) >= most:
-                    break  # folders are in order of numbers too
                 for entry in _entries(Path(folder.path)) if folder.is_dir() else []:
+                    if most is not None and len(found) >= most:
+                        break
                     match = _NAME.fullmatch(entry.name)
                     if match is None:
                         continue
@@ -526,6 +533,7 @@ class Spool:
             }
             dropped = self._dropped()
             forward = load_json(self.path / "forward.json")
+        newest = _newest_event(waiting[-_LOOK_AT:])
         return SpoolStatus(
             path=self.path,
             limit_bytes=self.limit_bytes,
@@ -536,6 +544,8 @@ class Spool:
             first=waiting[0].number if waiting else None,
             last=waiting[-1].number if waiting else None,
             age_seconds=max([0.0, *((now - segment.written).total_seconds() for segment in waiting)]),
+            newest_event=newest,
+            lag_seconds=_lag(newest, forward.get("newest_event"), bool(waiting)),
             parked=parked,
             dropped=dropped,
             forward=forward,
@@ -587,6 +597,28 @@ def table_of(body: bytes) -> pl.DataFrame:
     with failures(Path("segment")):
         frame = pl.read_parquet(io.BytesIO(body))
     return conform(frame)
+
+
+def _newest_event(waiting: list[Waiting]) -> str | None:
+    found: list[str] = []
+    for segment in waiting:
+        with suppress(OSError, pl.exceptions.PolarsError):  # gone meanwhile, or damaged: the forwarder says so
+            times = pl.scan_parquet(segment.path, glob=False).select(pl.col("@timestamp").max()).collect()
+            found.append(str(times["@timestamp"].dt.to_string("iso:strict").item()))
+    return max(found, default=None)
+
+
+def _lag(newest: str | None, delivered: str | None, waits: bool) -> float | None:
+    if not waits:
+        return 0.0
+    if newest is None or delivered is None:
+        return None
+    return max(
+        0.0,
+        (
+            datetime.fromisoformat(newest[:26] + "+00:00") - datetime.fromisoformat(delivered[:26] + "+00:00")
+        ).total_seconds(),
+    )
 
 
 def save(path: Path, value: dict[str, Any]) -> None:

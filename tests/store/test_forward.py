@@ -93,6 +93,19 @@ def test_segments_arrive_in_order_and_are_deleted(tmp_path: Path, monkeypatch: p
     assert status.forward["newest_event"].startswith("2026-03-01T00:00:59")
 
 
+def test_the_lag_is_in_time_of_events(tmp_path: Path) -> None:
+    spool = filled(tmp_path / "s", segments=2)
+    assert spool.status().lag_seconds is None
+    Forwarder(spool, into(tmp_path / "store")).once()
+    assert spool.status().lag_seconds == 0
+    spool.append(events(range(1_000, 1_020)))
+    spool.flush()
+    status = spool.status()
+    assert (status.lag_seconds, status.newest_event) == (1_000, "2026-03-01T00:16:59.000000000+00:00")
+    spool.waiting()[-1].path.write_bytes(b"damaged")
+    assert spool.status().lag_seconds is None
+
+
 def test_a_batch_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "BATCH_BYTES", 1)
     spool = filled(tmp_path / "s")
