@@ -1,6 +1,7 @@
 """A process that fills or empties a spool, for tests that kill it.
 
-Usage: spooler.py write SPOOL SEED LINES, spooler.py ship SPOOL STORE LINES, spooler.py export SPOOL FOLDER LINES KEY,
+Usage: spooler.py write SPOOL SEED LINES, spooler.py ship SPOOL STORE LINES (STORE is a folder, or URL/PREFIX),
+spooler.py export SPOOL FOLDER LINES KEY,
 or spooler.py import FOLDER STORE LINES KEY. With LINES above 0 it kills itself with SIGKILL at that many lines run
 inside store/. ``write`` says on standard output after each flush which events are safe; all say at the end how many
 lines they ran.
@@ -58,12 +59,21 @@ def write(spool_path: str, seed: int) -> None:
 
 def ship(spool_path: str, store_path: str) -> None:
     from store import forward
+    from store.base import Store
     from store.embedded import EmbeddedStore
     from store.spool import Spool
 
+    def open_store() -> Store:
+        if store_path.startswith("http"):
+            from store.elastic import ElasticStore
+
+            url, _, prefix = store_path.rpartition("/")
+            return ElasticStore(url, prefix=prefix)
+        return EmbeddedStore(Path(store_path))
+
     forward.BATCH_SEGMENTS = 4
     spool = Spool(Path(spool_path), create=False)
-    forward.Forwarder(spool, forward.StoreDelivery(lambda: EmbeddedStore(Path(store_path)))).once()
+    forward.Forwarder(spool, forward.StoreDelivery(open_store)).once()
 
 
 def export(spool_path: str, folder: str, key: str) -> None:

@@ -232,6 +232,44 @@ def test_following_ships_what_comes_through_failures_and_stops_when_told(
     assert len(stored(blocked)) == 120
 
 
+def test_a_full_spool_that_is_emptied_meanwhile_counts_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropping and shipping race for the same segments: each is shipped or counted as dropped, never both."""
+    monkeypatch.setattr(forward, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(forward, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(forward, "BATCH_SEGMENTS", 3)
+    stop = threading.Event()
+    follower = Forwarder(Spool(tmp_path / "s"), into(tmp_path / "store"), stop=stop)
+    thread = threading.Thread(target=follower.follow)
+    taken = 0
+    try:
+        with Spool(tmp_path / "s", limit_bytes=16_000) as writer:
+            for n in range(150):
+                if n == 20:  # something was dropped by now
+                    thread.start()
+                table = events(range(n * 10, n * 10 + 10), ("modbus", "dnp3", "jianmen.alert")[n % 7 // 3])
+                while True:
+                    try:
+                        writer.append(table)
+                        writer.flush()
+                        break
+                    except StoreError:  # full of alerts: they wait for the forwarder
+                        threading.Event().wait(0.01)
+                        table = table.clear()
+                taken += 10
+    finally:
+        stop.set()
+        thread.join(60)
+    status = writer.status()
+    there = stored(tmp_path / "store")
+    waiting = [i for s in writer.waiting() for i in pl.read_parquet(s.path, columns=["event.id"])["event.id"].to_list()]
+    assert len(there) == len(set(there)) == follower.shipped.new_events
+    assert len(there) + len(waiting) + status.dropped.events == taken
+    assert not set(there) & set(waiting)
+    assert "jianmen.alert" not in status.dropped.datasets
+    assert status.dropped.events > 0
+    assert follower.shipped.events > 0
+
+
 def run(*args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(CHILD), *map(str, args)], capture_output=True, text=True, check=False, timeout=120
