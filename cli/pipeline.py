@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from correlate.detect import Detector
     from correlate.rules import RuleSet
+    from event.coarse import Coarse
     from event.incident import Asset, Incident
     from event.site import Site
     from sensor.base import Account
-    from store.base import Store
+    from store.base import Share, Store
 
 ALERTS = "jianmen.alert"
 _INPUTS = "inputs"  # checkpoint: the account of everything that was read into the store, by path
@@ -190,19 +191,32 @@ class Detection:
     events: int = 0
     first_alert: datetime | None = None
     new_alert_ids: list[str] = field(default_factory=list)
+    read: int = 0
+    """Events that left the store; the others no rule can match."""
 
 
 def slices(
-    store: Store, since: datetime | None, until: datetime | None
+    store: Store, since: datetime | None, until: datetime | None, wanted: Mapping[str, Coarse] | None = None
 ) -> Iterator[tuple[list[pl.DataFrame], datetime]]:
     """All stored events but alerts, in time order over all datasets.
+
+    Args:
+        store: What is read.
+        since: First instant, inclusive.
+        until: Last instant, exclusive.
+        wanted: If given, the store (a ``Narrowing`` one) leaves out of these datasets what does not fit.
 
     Yields:
         Tables of one dataset each that lie side by side in time, and how far time has come with them: nothing that
         follows is older.
     """
-    wanted = [name for name in store.datasets() if name != ALERTS]
-    for table in store.search(wanted, since=since, until=until):
+    from store.base import Narrowing
+
+    if wanted is not None and isinstance(store, Narrowing):
+        found = store.narrowed(wanted, since=since, until=until)
+    else:
+        found = store.search([name for name in store.datasets() if name != ALERTS], since=since, until=until)
+    for table in found:
         reached = table["@timestamp"].max()
         if not isinstance(reached, datetime):  # no rows
             continue
@@ -213,6 +227,10 @@ def slices(
         yield parts, reached
 
 
+PAYS_BELOW = 0.5
+"""Share of events up to which a narrowed read is chosen: an index that looks for most of what it has gains nothing."""
+
+
 def detect(
     store: Store,
     ruleset: RuleSet,
@@ -221,22 +239,65 @@ def detect(
     until: datetime | None = None,
     detector: Detector | None = None,
     progress: Callable[[int], None] = lambda events: None,
+    push_down: bool | None = None,
 ) -> tuple[Detection, Detector]:
-    """Run the rules over stored events and store the alerts; a repeated run stores none twice."""
+    """Run the rules over stored events and store the alerts; a repeated run stores none twice.
+
+    Args:
+        store: Where events are and alerts go.
+        ruleset: The rules.
+        since: First instant, inclusive.
+        until: Last instant, exclusive.
+        detector: Goes on where it stands; a new one if None.
+        progress: Called with the number of events looked at so far.
+        push_down: Let a store that can leave out what no rule can need (``store.base.Narrowing``); None: if it is most.
+            A detector that goes on needs everything. The alerts are the same.
+    """
     from correlate.detect import Detector
+    from store.base import Narrowing
 
     # A store is read in order of time, so nothing needs to wait for what might come late.
     engine = detector or Detector(ruleset, lateness=None)
     result = Detection()
-    for tables, reached in slices(store, since, until):
+    wanted: Mapping[str, Coarse] | None = None
+    shares: dict[str, Share] = {}
+    if detector is None and push_down is not False and isinstance(store, Narrowing):
+        wanted, shares = _narrowed(store, ruleset, since, until)
+        events, chosen = (sum(getattr(one, name) for one in shares.values()) for name in ("events", "chosen"))
+        if push_down is None and chosen > PAYS_BELOW * events:
+            wanted = None
+        else:
+            result.events = events - chosen
+    fed: dict[str, int] = {}
+    for tables, reached in slices(store, since, until, wanted):
         for table in tables:
-            result.events += table.height
+            dataset = str(table["event.dataset"][0])
+            fed[dataset] = fed.get(dataset, 0) + table.height
+            result.read += table.height
             _keep(store, engine.feed(table), result)
-            progress(result.events)
+            progress(result.events + result.read)
         _keep(store, engine.advance(reached), result)
+    if wanted is not None:
+        for dataset, share in shares.items():
+            if share.newest is not None:
+                engine.passed(dataset, max(0, share.events - fed.get(dataset, 0)), share.newest)
     _keep(store, engine.finish(), result)
+    result.events += result.read
     store.flush()
     return result, engine
+
+
+def _narrowed(
+    store: Store, ruleset: RuleSet, since: datetime | None, until: datetime | None
+) -> tuple[dict[str, Coarse], dict[str, Share]]:
+    """What a store may leave out, and how much that is."""
+    from correlate.narrow import narrow
+    from store.base import Narrowing
+
+    if not isinstance(store, Narrowing):  # the caller has looked
+        return {}, {}
+    wanted = narrow(ruleset, store, [name for name in store.datasets() if name != ALERTS], since=since, until=until)
+    return wanted, store.shares(wanted, since=since, until=until)
 
 
 def _keep(store: Store, alerts: pl.DataFrame, result: Detection) -> None:

@@ -167,6 +167,21 @@ class Detector:
             made += self._advance(self._newest - self._lateness)
         return _joined(made)
 
+    def passed(self, dataset: str, events: int, newest: datetime) -> None:
+        """Take note of events that need not be fed, since no rule can match them: a store has left them out.
+
+        Args:
+            dataset: Their dataset.
+            events: How many there were.
+            newest: Time of the newest event of the dataset, fed or not; call it before ``finish``.
+        """
+        for rule in self._ruleset.rules:
+            if rule.condition is not None and rule.route.takes(dataset):
+                self._saw(rule.id, dataset)
+                self._status[rule.id].events += events
+        time = nanoseconds(newest)
+        self._newest = time if self._newest is None else max(self._newest, time)
+
     def advance(self, until: datetime) -> pl.DataFrame:
         """Let through what correlations hold back of the time before ``until``.
 

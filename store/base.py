@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import polars as pl
 
+from event.coarse import Coarse
 from event.incident import Incident
 
 
@@ -141,6 +142,75 @@ class Store(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of a dataset a coarse condition lets through."""
+
+    events: int
+    """Events in the time asked for."""
+    chosen: int
+    """Those that the condition may hold for."""
+    newest: datetime | None
+    """Time of the newest event of all."""
+
+
+@runtime_checkable
+class Narrowing(Protocol):
+    """What a store may offer beside ``Store``: leaving out by itself what cannot matter to whoever asks.
+
+    Conditions are coarse (see ``event.coarse``): more may come than they say, never less.
+    """
+
+    def narrowed(
+        self,
+        wanted: Mapping[str, Coarse],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """As ``Store.search``: in order of time over all datasets; of each dataset, what its condition lets through."""
+        ...
+
+    def shares(
+        self,
+        wanted: Mapping[str, Coarse],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> dict[str, Share]:
+        """Count what ``narrowed`` would read, by dataset, without reading it."""
+        ...
+
+    def groups(
+        self,
+        dataset: str,
+        condition: Coarse,
+        by: Sequence[str],
+        span: timedelta,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        most: int,
+    ) -> pl.DataFrame | None:
+        """Count events that the condition lets through by the values of fields, and by time.
+
+        Args:
+            dataset: One.
+            condition: Which events.
+            by: Fields; each element of a list is a value. Events that lack one of them are not counted.
+            span: Length of the pieces that time is cut into, whole seconds; they begin at its multiples since 1970.
+            since: First instant, inclusive.
+            until: Last instant, exclusive.
+            most: Rows beyond which counting is given up.
+
+        Returns:
+            The fields, ``piece`` (its number, Int64), ``hits`` (events) and ``weight`` (messages: ``event.count``
+            where it is more than one), one row a combination of values and piece; None if there are too many of
+            them or the store cannot tell. Addresses may come in their shortest form, whatever they were stored as.
+        """
+        ...
 
 
 DEFAULT_RETENTION = timedelta(days=180)
