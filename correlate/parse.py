@@ -15,15 +15,14 @@ import yaml
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
-from sigma.modifiers import modifier_mapping
 from sigma.rule import SigmaRule
 
-from correlate.compile import Values, compile_condition, join
+from correlate.compile import Section, Values, join
 from correlate.correlations import Known, compile_correlation
 from correlate.errors import CompileError
 from correlate.ir import CORRELATION_TYPES, LEVELS, Correlation, Level, Meta, Rule, RuleProblem, RuleSet, atoms_of
 from correlate.logsources import Route, gate, unrecorded
-from correlate.mapping import LogSource, map_fields, mapping_of
+from correlate.mapping import LogSource, mapping_of
 from event.fields import FIELDS
 
 # What pySigma raises on documents that are YAML and not Sigma, beside its own errors; NameError is an unset local
@@ -66,7 +65,6 @@ TACTICS = frozenset(
 """Tactics of ATT&CK for Enterprise and for ICS, as Sigma tags spell them."""
 
 _TECHNIQUE = re.compile(r"t\d{4}(\.\d{3})?")
-_SELECTOR = re.compile(r"\b(?:1|any|all)\s+of\s+([\w*]+)")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -135,19 +133,18 @@ def parse_documents(files: Sequence[Path], texts: Sequence[bytes], placeholders:
     """
     parse = _Parse(placeholders)
     documents = [one for path, text in zip(files, texts, strict=True) for one in _documents(parse, path, text)]
-    filters = [(one, made) for one in documents if "filter" in one.data and (made := _filter(parse, one))]
+    filters = [made for one in documents if "filter" in one.data and (made := _filter(parse, one))]
     ids: dict[str, _Document] = {}
-    used: set[int] = set()
     rules: list[Rule] = []
     for document in documents:
         if "filter" in document.data or "correlation" in document.data:
             continue
-        rule = _rule(parse, document, filters, used)
+        rule = _rule(parse, document, filters)
         if rule is not None and _is_new(parse, ids, rule.id, document):
             rules.append(rule)
-    for number, (document, _) in enumerate(filters):
-        if number not in used:
-            parse.problem(document, "warning", "the filter applies to none of the rules", "rules:", "filter:")
+    for one in filters:
+        if not one.used:
+            parse.problem(one.document, "warning", "the filter applies to none of the rules", "rules:", "filter:")
     correlations = _correlations(parse, documents, rules, ids)
     silent = {rule for one, loud in correlations if not loud for rule in one.rules}
     ordered = sorted(parse.problems, key=lambda one: (one.path, one.line, one.message))
@@ -246,11 +243,6 @@ def _report(parse: _Parse, document: _Document, error: BaseException) -> None:
         message = f"not a valid Sigma rule: {message}"
     known: tuple[str, ...] = ()
     needles: list[str] = []
-    modifier = re.search(r"Unknown modifier '([^']*)'", message)
-    if modifier:
-        known = tuple(sorted(modifier_mapping))
-        message = f"unknown modifier {modifier[1]!r}"
-        needles += [f"|{modifier[1]}:", f"|{modifier[1]}|", f"|{modifier[1]}"]
     needles += [word for word in re.findall(r"'\s*([^']+?)\s*'", message) if len(word) > 1]
     needles += [word for word in re.findall(r"\S{4,}", message) if re.search(r"[^\w.,:;']", word)]
     kind = type(error).__name__.removeprefix("Sigma").removesuffix("Error").lower()
@@ -261,85 +253,113 @@ def _report(parse: _Parse, document: _Document, error: BaseException) -> None:
     parse.problem(document, "error", message, *needles, known=known)
 
 
-def _filter(parse: _Parse, document: _Document) -> SigmaFilter | None:
+_STUB = {"stub": {"stub": 0}, "condition": "stub"}
+"""A detection that pySigma is shown where it reads what a rule says about itself; the real one is read here."""
+
+
+@dataclass(slots=True)
+class _Filter:
+    """A filter rule: what is joined to the rules it names."""
+
+    document: _Document
+    logsource: LogSource
+    rules: frozenset[str] | None
+    detection: dict[str, Any]
+    used: bool = False
+
+    def applies(self, logsource: LogSource, names: Sequence[str | None]) -> bool:
+        """Whether it is for a rule of this logsource with this id and name."""
+        if any(mine is not None and mine != theirs for mine, theirs in zip(self.logsource, logsource, strict=True)):
+            return False
+        return self.rules is None or not self.rules.isdisjoint(name.lower() for name in names if name)
+
+
+def _filter(parse: _Parse, document: _Document) -> _Filter | None:
+    body = document.data["filter"]
+    shown = {**document.data}
+    if isinstance(body, dict):
+        shown["filter"] = {key: body[key] for key in ("rules", "condition") if key in body} | {"stub": {"stub": 0}}
     try:
-        made = SigmaFilter.from_dict(document.data, collect_errors=True)
+        made = SigmaFilter.from_dict(shown, collect_errors=True)
     except _PARSER_ERRORS as error:
         _report(parse, document, error)
         return None
     for one_error in made.errors:
         _report(parse, document, one_error)
-    return None if made.errors else made
+    if made.errors or not isinstance(body, dict):
+        return None
+    detection = {str(key): value for key, value in body.items() if key != "rules"}
+    section = Section({}, parse.placeholders)
+    try:
+        section.compile(detection, owner="filter")
+    except CompileError as error:
+        _refuse(parse, document, error)
+        return None
+    _warn(parse, document, section)
+    names = made.filter.rules
+    rules = None if isinstance(names, str) else frozenset(str(one.reference).lower() for one in names)
+    return _Filter(document, _logsource(made.logsource), rules, detection)
 
 
-def _rule(
-    parse: _Parse, document: _Document, filters: Sequence[tuple[_Document, SigmaFilter]], used: set[int]
-) -> Rule | None:
+def _logsource(source: Any) -> LogSource:
+    return source.product, source.category, source.service
+
+
+def _rule(parse: _Parse, document: _Document, filters: Sequence[_Filter]) -> Rule | None:
     if "detection" not in document.data or "logsource" not in document.data:
         missing = "detection" if "detection" not in document.data else "logsource"
         parse.problem(document, "error", f"a rule needs {missing!r}", "title:")
         return None
     try:
-        parsed = SigmaRule.from_dict(document.data, collect_errors=True)
+        parsed = SigmaRule.from_dict({**document.data, "detection": _STUB}, collect_errors=True)
         for one_error in parsed.errors:
             _report(parse, document, one_error)
         if parsed.errors:
             return None
-        for number, (_, one) in enumerate(filters):
-            if one._should_apply_on_rule(parsed):
-                one.apply_on_rule(parsed)
-                used.add(number)
-        if not _selectors(parse, document, parsed):
-            return None
-        source = parsed.logsource
-        logsource = (source.product, source.category, source.service)
-        map_fields(parsed, logsource)
-        trees = [condition.parsed for condition in parsed.detection.parsed_condition]
+        rule = Rule(_meta(parse, document, parsed), Route(), _logsource(parsed.logsource), None)
+        names = mapping_of(rule.logsource)
+        section = Section(names, parse.placeholders)
+        node = section.compile(document.data["detection"])
+        for one in filters:
+            if one.applies(rule.logsource, (rule.id, rule.meta.name)):
+                node = join("and", [node, Section(names, parse.placeholders).compile(one.detection, owner="filter")])
+                one.used = True
+    except CompileError as error:
+        return replace(rule, error=_refuse(parse, document, error))
     except _PARSER_ERRORS as error:
         _report(parse, document, error)
         return None
-    rule = Rule(_meta(parse, document, parsed), Route(), logsource, None)
-    try:
-        node = join("or", [compile_condition(tree, parse.placeholders) for tree in trees])
-    except CompileError as error:
-        parse.problem(document, "error", str(error), *_quoted(str(error)), "condition:", "detection:")
-        return replace(rule, error=str(error))
-    except RecursionError:
-        parse.problem(document, "error", "the condition is nested too deeply", "condition:")
-        return replace(rule, error="the condition is nested too deeply")
+    _warn(parse, document, section)
     named = dict.fromkeys(name for name, _, _ in atoms_of(node) if name is not None)
     for _, op, payload in atoms_of(node):
         if op == "fieldref":
             named[payload[0]] = None
-    where, within = gate(logsource, named)
+    where, within = gate(rule.logsource, named)
     if where:
-        _unknown_fields(parse, document, unrecorded(logsource, named))
-    named.update(dict.fromkeys(name for name in parsed.fields or () if name in FIELDS))
+        _unknown_fields(parse, document, unrecorded(rule.logsource, named))
+    shown = (names.get(name, name) for name in parsed.fields or ())
+    named.update(dict.fromkeys(name for name in shown if name in FIELDS))
     return replace(
         rule, route=where, condition=node if within is None else join("and", [within, node]), fields=tuple(named)
     )
 
 
+def _refuse(parse: _Parse, document: _Document, error: CompileError) -> str:
+    """Report what cannot be evaluated, at its line."""
+    message = str(error)
+    parse.problem(
+        document, "error", message, *error.places, *_quoted(message), "condition:", "detection:", known=error.known
+    )
+    return message
+
+
+def _warn(parse: _Parse, document: _Document, section: Section) -> None:
+    for message, places in section.warnings:
+        parse.problem(document, "warning", message, *places)
+
+
 def _quoted(message: str) -> list[str]:
     return [word.replace("\\\\", "\\") for word in re.findall(r"['%]([^'%]+)['%]", message)]
-
-
-def _selectors(parse: _Parse, document: _Document, parsed: SigmaRule) -> bool:
-    """``1 of x*`` that fits no detection is dropped by pySigma without a word: that changes what the rule means."""
-    names = [name for name in parsed.detection.detections if not name.startswith("_")]
-    for name in names:
-        if name.startswith("not"):
-            message = f"the detection {name!r} cannot be told from a negation: its name begins with 'not'"
-            parse.problem(document, "error", message, f"{name}:")
-            return False
-    for condition in parsed.detection.condition:
-        for pattern in _SELECTOR.findall(condition):
-            fits = re.compile(".*" if pattern == "them" else pattern.replace("*", ".*"))
-            if not pattern.startswith("_") and not any(fits.fullmatch(name) for name in names):
-                message = f"the condition's {pattern!r} fits none of the rule's detections"
-                parse.problem(document, "error", message, "condition:", known=names)
-                return False
-    return True
 
 
 def _unknown_fields(parse: _Parse, document: _Document, names: Sequence[str]) -> None:
