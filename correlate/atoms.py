@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from operator import eq, ge, gt, le, lt
 from types import ModuleType
@@ -21,7 +20,8 @@ from typing import Any
 
 import re2
 
-from correlate.regex import regex_options, regex_text
+from correlate.fold import fold
+from correlate.regex import Regex, compile_regex, hyperscan_module, regex_options
 
 Value = str | int | float | bool
 
@@ -83,15 +83,6 @@ def glob_regex(parts: Sequence[Any]) -> str:
     return r"(?s)\A" + "".join(pieces) + r"\z"
 
 
-@lru_cache(1)
-def _hyperscan() -> ModuleType | None:
-    try:
-        import hyperscan
-    except ImportError:
-        return None
-    return hyperscan
-
-
 class _Pass:
     """One pass of Hyperscan for many patterns; finds at least what the patterns would."""
 
@@ -133,11 +124,11 @@ class Matcher:
         self._eq: dict[str, list[int]] = {}
         self._eqc: dict[str, list[int]] = {}
         self._present: list[int] = []
-        self._literals: list[tuple[int, str, str]] = []  # atom, operator, text: on the lower-cased text
+        self._literals: list[tuple[int, str, str]] = []  # atom, operator, text: on the folded text
         self._cased: list[tuple[int, str, str]] = []
-        self._globs: list[tuple[int, str, Any]] = []  # atom, longest literal, regex: on the lower-cased text
+        self._globs: list[tuple[int, str, Any]] = []  # atom, longest literal, regex: on the folded text
         self._cased_globs: list[tuple[int, str, Any]] = []
-        self._regexes: list[tuple[int, str, str, Any]] = []
+        self._regexes: list[tuple[int, str, str, Regex]] = []
         self._num: list[tuple[int, float]] = []
         self._num_text: dict[str, list[int]] = {}
         self._bool: dict[bool, list[int]] = {True: [], False: []}
@@ -174,7 +165,7 @@ class Matcher:
             (self._globs if op == "glob" else self._cased_globs).append((atom, longest, regex))
         elif op == "re":
             pattern, flags = payload
-            self._regexes.append((atom, pattern, flags, re2.compile(regex_text(pattern, flags), regex_options())))
+            self._regexes.append((atom, pattern, flags, compile_regex(pattern, flags)))
         elif op == "num":
             self._num.append((atom, payload))
             self._num_text.setdefault(text_of(payload), []).append(atom)
@@ -225,7 +216,7 @@ class Matcher:
     def _textual(self, text: str, found: list[int]) -> None:
         if self._unready:
             self._prepare()
-        lower = text.lower()
+        lower = fold(text)
         found += self._eq.get(lower, ())
         found += self._eqc.get(text, ())
         self._find_literals(lower, found)
@@ -268,7 +259,7 @@ class Matcher:
     def _prepare(self) -> None:
         """Build the passes when the first text comes: a dataset that never occurs costs nothing."""
         self._unready = False
-        hyperscan = _hyperscan() if self._one_pass else None
+        hyperscan = hyperscan_module() if self._one_pass else None
         if hyperscan is None:
             return
         if len(self._literals) > _MANY:

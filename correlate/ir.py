@@ -9,9 +9,9 @@ number (``correlate.match.NOT_SEARCHED`` lists what is no content). Operators of
 
 | op | payload | holds if |
 |---|---|---|
-| eq, contains, startswith, endswith | text in lower case | the lower-cased text of the value does so |
+| eq, contains, startswith, endswith | folded text | the folded text of the value does so (``correlate.fold``) |
 | eqc, containsc, startswithc, endswithc | text | the text of the value does so, case counts |
-| glob, globc | list of texts, 0 for ``*`` and 1 for ``?`` | the whole text fits |
+| glob, globc | list of (folded) texts, 0 for ``*`` and 1 for ``?`` | the whole text fits |
 | re | [pattern, flags out of "ims"] | the pattern is found in the text |
 | num | number | a number is equal; a text is this number's text |
 | bool | boolean | a boolean is equal; a text is true or false |

@@ -22,6 +22,7 @@ import polars as pl
 
 from correlate.atoms import Matcher, text_of
 from correlate.columns import ABSENT, NOTHING, Codes, Column, distinct, elements
+from correlate.fold import fold
 from correlate.ir import Node, atoms_of
 
 NOT_SEARCHED = frozenset(
@@ -308,8 +309,8 @@ def _refers(events: pl.DataFrame, field: str, other: str, mode: str) -> Codes:
         return result
     left_codes, left_values = distinct(one)
     right_codes, right_values = distinct(two)
-    lefts = [text_of(value).lower() for value in left_values]
-    rights = [text_of(value).lower() for value in right_values]
+    lefts = [fold(text_of(value)) for value in left_values]
+    rights = [fold(text_of(value)) for value in right_values]
     there = (left_codes >= 0) & (right_codes >= 0)
     pairs, inverse = np.unique(left_codes[there] * max(1, len(rights)) + right_codes[there], return_inverse=True)
     answers = [2 if compare(lefts[pair // len(rights)], rights[pair % len(rights)]) else 1 for pair in pairs.tolist()]
@@ -325,7 +326,7 @@ def _lists(series: pl.Series) -> list[list[str]]:
     else:
         inner, rows = series, np.arange(len(series))
     codes, values = distinct(inner)
-    texts = [text_of(value).lower() for value in values]
+    texts = [fold(text_of(value)) for value in values]
     for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
         if code >= 0:
             result[row].append(texts[code])

@@ -1,15 +1,34 @@
-"""Regular expressions in linear time only: RE2, with bounds."""
+r"""Regular expressions in linear time only: RE2, or Hyperscan for what RE2 does not take; never backtracking.
+
+Sigma wants PCRE's flavour of anchors, quantifiers, classes, alternation and groups (appendix on modifiers). RE2 has all
+of that with the same meaning but one: to PCRE ``$`` also holds before a line feed that ends the text. That is said here
+in RE2's words.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from contextlib import suppress
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Protocol
 
 import re2
 
 from correlate.errors import CompileError
 
-_ESCAPED = re.compile(r"\\.", re.DOTALL)
+# A quotation, an escape, a class (a bracket right behind its opening belongs to it; named classes do), a bare dollar.
+_PIECE = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\$", re.DOTALL)
+_MULTILINE = re.compile(r"\(\?[a-zA-Z]*m")
+_LAST = r"(?:\n?\z)"
+_LONGEST = 20_000  # characters of a pattern
+
+
+class Regex(Protocol):
+    """A compiled pattern."""
+
+    def search(self, text: str, /) -> object:
+        """Something true if the pattern is found anywhere in the text."""
 
 
 def regex_options() -> Any:
@@ -21,8 +40,20 @@ def regex_options() -> Any:
 
 
 def regex_text(pattern: str, flags: str) -> str:
-    r"""The pattern with its flags in front; ``\Z`` becomes ``\z``, as RE2 spells it."""
-    pattern = _ESCAPED.sub(lambda match: r"\z" if match[0] == r"\Z" else match[0], pattern)
+    r"""The pattern as RE2 spells it, with its flags in front.
+
+    ``\Z`` is ``\z`` (the end of the text, as in Python), and ``$`` may have a line feed behind it, as in PCRE. Where
+    ``m`` is on, ``$`` means the same to both.
+    """
+    lines = "m" in flags or _MULTILINE.search(pattern) is not None
+
+    def spelled(match: re.Match[str]) -> str:
+        piece = match[0]
+        if piece == r"\Z":
+            return r"\z"
+        return _LAST if piece == "$" and not lines else piece
+
+    pattern = _PIECE.sub(spelled, pattern)
     return f"(?{flags}){pattern}" if flags else pattern
 
 
@@ -32,9 +63,61 @@ def check_regex(pattern: str, flags: str) -> None:
     Raises:
         CompileError: It cannot (look-around, back-references), or is malformed.
     """
+    compile_regex(pattern, flags)
+
+
+def compile_regex(pattern: str, flags: str) -> Regex:
+    """Compile a pattern.
+
+    Args:
+        pattern: The pattern as the rule has it.
+        flags: Letters out of ``ims``.
+
+    Raises:
+        CompileError: Neither RE2 nor, where it is installed, Hyperscan takes it.
+    """
+    if len(pattern) > _LONGEST:
+        raise CompileError(f"a regular expression of more than {_LONGEST} characters", pattern[:40])
     try:
-        re2.compile(regex_text(pattern, flags), regex_options())
-    except re2.error as error:
-        reason = str(error.args[0] if error.args else error)
-        reason = reason.strip("b'\"") if reason.startswith("b'") else reason
-        raise CompileError(f"regular expression {pattern!r} cannot be matched in linear time: {reason}") from error
+        compiled: Regex = re2.compile(regex_text(pattern, flags), regex_options())
+    except (re2.error, UnicodeError) as error:
+        other = hyperscan_module()
+        if other is not None and not isinstance(error, UnicodeError):
+            with suppress(other.error):
+                return _Scanned(other, pattern, flags)
+        said = error.args[0] if error.args else error
+        reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        message = f"regular expression {pattern!r} cannot be matched in linear time: {reason}"
+        raise CompileError(message, pattern) from error
+    return compiled
+
+
+@lru_cache(1)
+def hyperscan_module() -> ModuleType | None:
+    """Hyperscan's binding, where it is installed."""
+    try:
+        import hyperscan
+    except ImportError:
+        return None
+    return hyperscan
+
+
+class _Scanned:
+    """A pattern that only Hyperscan takes, such as one with a repetition of more than a thousand."""
+
+    def __init__(self, hyperscan: ModuleType, pattern: str, flags: str) -> None:
+        marks = {"i": hyperscan.HS_FLAG_CASELESS, "m": hyperscan.HS_FLAG_MULTILINE, "s": hyperscan.HS_FLAG_DOTALL}
+        bits = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_ALLOWEMPTY
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        self._database.compile(
+            expressions=[pattern.encode()], ids=[0], flags=[bits | sum(marks[letter] for letter in flags)]
+        )
+
+    def search(self, text: str) -> bool:
+        found: list[int] = []
+
+        def note(index: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+            found.append(index)
+
+        self._database.scan(text.encode(), match_event_handler=note)
+        return bool(found)
