@@ -158,7 +158,11 @@ def detect(
     ruleset = ruleset_of(settings, rules, keep_going=keep_going)
     with pipeline.open_store(settings.store, create=False) as kept:
         found, engine = pipeline.detect(
-            kept, ruleset, since=options.instant(since, "--since"), until=options.instant(until, "--until")
+            kept,
+            ruleset,
+            since=options.instant(since, "--since"),
+            until=options.instant(until, "--until"),
+            site=settings.site,
         )
         from cli.rule_commands import keep_status
 
@@ -205,7 +209,7 @@ def analyze(
     with pipeline.open_store(settings.store, create=True) as kept:
         with reading(quiet=json) as watcher:
             accounts = pipeline.ingest(inputs, kept, watcher=watcher, collapse=not no_collapse, stdin=sys.stdin.buffer)
-        found, engine = pipeline.detect(kept, ruleset)
+        found, engine = pipeline.detect(kept, ruleset, site=settings.site, now=now)
         keep_status(kept, engine)
         assets = pipeline.observe_assets(kept, settings.site)
         pipeline.regroup(kept, settings.site, now=now, assets=assets)
@@ -290,6 +294,8 @@ def _detection_json(found: Detection, incidents: list[Incident]) -> dict[str, An
         "alerts": found.alerts,
         "new_alerts": found.new_alerts,
         "alerts_by_level": found.by_level,
+        "alerts_suppressed": found.hidden,
+        "alerts_demoted": found.demoted,
         "incidents": [incident_row(i) for i in incidents],
     }
 
@@ -361,6 +367,20 @@ def _print_detection(found: Detection, incidents: list[Incident]) -> None:
             f"检测日志记录 {found.events:,} 条，告警 {found.alerts:,} 条（{by or '无'}），其中新增 {found.new_alerts:,} 条",
         )
     )
+    if found.hidden:
+        say(
+            tr(
+                f"{found.hidden:,} more alerts are suppressed: jianmen rules suppress list",
+                f"另有 {found.hidden:,} 条告警按抑制措施不予展示：jianmen rules suppress list",
+            )
+        )
+    if found.demoted:
+        say(
+            tr(
+                f"{found.demoted:,} of the alerts are over the budget of their shift and were lowered one level",
+                f"其中 {found.demoted:,} 条告警超出班次限额，已降低一级",
+            )
+        )
     if incidents:
         print_incidents(incidents)
     else:

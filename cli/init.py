@@ -51,6 +51,12 @@ regimes = ["cac-2025"]       # 适用的报告制度 / reporting regimes that ap
 # importance = "critical"    # normal 一般 | important 重要 | critical 特别重要
 # masters = ["10.20.1.20"]   # 允许对其下发控制的主站 / who may send controls to it
 
+# [noise]                    # 告警限额：超出部分降级，不丢弃 / alert budget: what is over is demoted, never dropped
+# shift_hours = 8            # 每班小时数 / hours of a shift
+# shift_begins = "08:00"     # 首班开始时间（北京时间） / when the first shift begins, Beijing time
+# alerts_per_shift = 200     # 每班可处置的告警数，0 为不限 / alerts that a shift can look at; 0: no budget
+# alerts_per_rule = 20       # 每条规则每班至少可有的告警数 / what each rule has at least
+
 # [retention_days]           # 留存天数，不少于 180 / days to keep, 180 at least
 # "*" = 180
 # flow = 365

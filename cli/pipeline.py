@@ -183,7 +183,7 @@ def _year_of(path: Path) -> int:
 
 @dataclass(slots=True)
 class Detection:
-    """What a run of the rules gave."""
+    """What a run of the rules gave. Alerts are those that are shown; levels are those after demotion."""
 
     alerts: int = 0
     new_alerts: int = 0
@@ -193,6 +193,10 @@ class Detection:
     new_alert_ids: list[str] = field(default_factory=list)
     read: int = 0
     """Events that left the store; the others no rule can match."""
+    hidden: int = 0
+    """Alerts that a suppression hides, beside those."""
+    demoted: int = 0
+    """Alerts, among those, that are over the alert budget of their shift."""
 
 
 def slices(
@@ -240,6 +244,8 @@ def detect(
     detector: Detector | None = None,
     progress: Callable[[int], None] = lambda events: None,
     push_down: bool | None = None,
+    site: Site | None = None,
+    now: datetime | None = None,
 ) -> tuple[Detection, Detector]:
     """Run the rules over stored events and store the alerts; a repeated run stores none twice.
 
@@ -252,12 +258,15 @@ def detect(
         progress: Called with the number of events looked at so far.
         push_down: Let a store that can leave out what no rule can need (``store.base.Narrowing``); None: if it is most.
             A detector that goes on needs everything. The alerts are the same.
+        site: Zones of suppressions, and the alert budget; without it nothing is demoted.
+        now: Time of the clock, which suppressions end by.
     """
     from correlate.detect import Detector
     from store.base import Narrowing
 
     # A store is read in order of time, so nothing needs to wait for what might come late.
     engine = detector or Detector(ruleset, lateness=None)
+    quiet = _quiet(store, site, since, now or datetime.now(UTC))
     result = Detection()
     wanted: Mapping[str, Coarse] | None = None
     shares: dict[str, Share] = {}
@@ -274,14 +283,14 @@ def detect(
             dataset = str(table["event.dataset"][0])
             fed[dataset] = fed.get(dataset, 0) + table.height
             result.read += table.height
-            _keep(store, engine.feed(table), result)
+            _keep(store, quiet(engine.feed(table)), result)
             progress(result.events + result.read)
-        _keep(store, engine.advance(reached), result)
+        _keep(store, quiet(engine.advance(reached)), result)
     if wanted is not None:
         for dataset, share in shares.items():
             if share.newest is not None:
                 engine.passed(dataset, max(0, share.events - fed.get(dataset, 0)), share.newest)
-    _keep(store, engine.finish(), result)
+    _keep(store, quiet(engine.finish()), result)
     result.events += result.read
     store.flush()
     return result, engine
@@ -300,10 +309,40 @@ def _narrowed(
     return wanted, store.shares(wanted, since=since, until=until)
 
 
+def _quiet(
+    store: Store, site: Site | None, since: datetime | None, now: datetime
+) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Marks suppressed alerts and demotes those over the alert budget."""
+    from correlate.budget import Budget
+    from correlate.suppress import Suppressor, suppressions
+    from event.site import Noise, Site
+
+    suppressor = Suppressor(suppressions(store), site=site or Site(), now=now)
+    budget = Budget(
+        site.noise if site else Noise(alerts_per_shift=0), assets=[a.ip for a in site.assets] if site else ()
+    )
+    if since is not None:
+        # The shift has begun before these events did: what it has spent is in the store.
+        for table in store.scan([ALERTS], since=budget.since(since), until=since):
+            budget.remember(table)
+    return lambda alerts: budget.apply(suppressor.mark(alerts))
+
+
 def _keep(store: Store, alerts: pl.DataFrame, result: Detection) -> None:
+    from correlate.suppress import visible
+
     if alerts.is_empty():
         return
+    shown = visible(alerts)
+    if shown.height < alerts.height:
+        result.hidden += alerts.height - shown.height
+        store.append(alerts.filter(~alerts["event.id"].is_in(shown["event.id"].implode())))
+        if shown.is_empty():
+            return
+    alerts = shown
     result.alerts += alerts.height
+    if "alert.demoted_from" in alerts.columns:
+        result.demoted += alerts["alert.demoted_from"].count()
     result.new_alerts += store.append(alerts)
     for level, count in alerts["rule.level"].value_counts().iter_rows():
         result.by_level[level] = result.by_level.get(level, 0) + count

@@ -28,6 +28,7 @@ from correlate.attribute import Attributed, attribute
 from correlate.compose import Content
 from correlate.locate import Locator
 from correlate.regimes import grouping, level_rank, tactics_of
+from correlate.suppress import visible
 from event.incident import HistoryEntry, Impact, Incident
 from event.site import Site
 
@@ -283,7 +284,8 @@ def group_alerts(
     """Put alerts into incidents.
 
     Args:
-        alerts: Table of dataset ``jianmen.alert``, in any order. Alerts that incidents hold already are recognised.
+        alerts: Table of dataset ``jianmen.alert``, in any order. Alerts that incidents hold already are recognised;
+            suppressed ones are left out.
         site: Segments, declared assets, operator.
         existing: Stored incidents, latest versions. Open ones are continued. Closed ones are never reopened: what
             follows becomes a new incident with a note that names them. Merged ones stand for nothing.
@@ -297,7 +299,7 @@ def group_alerts(
     """
     gap = gap if gap is not None else timedelta(minutes=grouping().gap_minutes)
     seen = assets or {}
-    rows = attribute(alerts, site, seen)
+    rows = attribute(visible(alerts), site, seen)
     if not rows:
         return []
     begin = rows[0].time - gap

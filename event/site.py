@@ -81,6 +81,18 @@ class KnownAsset(_Model):
         return value
 
 
+class Noise(_Model):
+    """How many alerts a shift of people can look at (``correlate.budget``)."""
+
+    shift_hours: int = Field(8, ge=1, le=24)
+    shift_begins: str = Field("08:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """When the first shift of a day begins, Beijing time."""
+    alerts_per_shift: int = Field(200, ge=0)
+    """Above informational, over all rules; 0: no budget."""
+    alerts_per_rule: int = Field(20, ge=1)
+    """What each rule has at least."""
+
+
 class Site(_Model):
     """All that a site file may say."""
 
@@ -93,6 +105,7 @@ class Site(_Model):
     rules: tuple[str, ...] = ()
     """Folders with further Sigma rules."""
     language: Literal["zh", "en"] | None = None
+    noise: Noise = Noise()
     retention_days: dict[str, int] = Field(default_factory=dict)
     """Days to keep, by dataset; ``"*"`` for the rest. 180 at least unless the operator overrides the law."""
 

@@ -15,6 +15,7 @@ from typing import get_args
 
 import polars as pl
 
+from correlate.suppress import visible
 from event.incident import Asset, Grade, Incident
 from event.site import Segment, Site
 from report.alerts import LEVELS, Alerts
@@ -92,7 +93,15 @@ class Case:
         self.w = wording
         self.now = now
         self.ledger = Ledger()
-        self.alerts = Alerts(evidence.alerts)
+        self.alerts = Alerts(visible(evidence.alerts))
+        self.suppressed = evidence.alerts.height - visible(evidence.alerts).height
+        """Alerts left out because somebody suppressed them."""
+        self.demoted = (
+            visible(evidence.alerts)["alert.demoted_from"].count()
+            if "alert.demoted_from" in evidence.alerts.columns
+            else 0
+        )
+        """Alerts whose level the alert budget lowered."""
         self.titles = self._titles()
         self._known = {a.ip: a for a in site.assets}
         self._segments: dict[str, Segment | None] = {}

@@ -79,13 +79,20 @@ def classification(case: Case, incidents: Sequence[Incident]) -> str:
 
 
 def rule_summary(case: Case) -> str:
-    """Which rules were applied."""
+    """Which rules were applied, and how many alerts people or the alert budget kept out of sight."""
     w, rules = case.w, case.evidence.rules
     if not rules:
         fired = len(case.alerts.rules())
-        return w("rules.summary.unknown", fired=fired)
-    correlations = sum(1 for r in rules if r.get("kind") == "correlation")
-    return w("rules.summary", n=len(rules), correlations=correlations, problems=len(case.evidence.rule_problems))
+        text = w("rules.summary.unknown", fired=fired)
+    else:
+        correlations = sum(1 for r in rules if r.get("kind") not in (None, "rule"))
+        problems = len(case.evidence.rule_problems)
+        text = w("rules.summary", n=len(rules), correlations=correlations, problems=problems)
+    if case.suppressed:
+        text = w("rules.and", a=text, b=w("rules.suppressed", n=case.suppressed))
+    if case.demoted:
+        text = w("rules.and", a=text, b=w("rules.demoted", n=case.demoted))
+    return text
 
 
 def fact(

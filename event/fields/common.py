@@ -137,6 +137,8 @@ FIELDS = (
     own("alert.group", "keyword", "Group-by values of a correlation: field=value", many=True),
     own("alert.fields", "keyword", "What was seen: field=value of the fields that the rule names", many=True),
     own("alert.false_positives", "keyword", "What else may look like this, as the rule says", many=True),
+    own("alert.suppressed_by", "keyword", "Suppression that hides the alert; absent for one that is shown"),
+    own("alert.demoted_from", "keyword", "Level before the alert budget of the shift lowered it"),
     own("alert.source_ips", "ip", "All senders in a correlation", many=True),
     own("alert.destination_ips", "ip", "All receivers in a correlation", many=True),
 )
