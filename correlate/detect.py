@@ -167,20 +167,19 @@ class Detector:
             made += self._advance(self._newest - self._lateness)
         return _joined(made)
 
-    def passed(self, dataset: str, events: int, newest: datetime) -> None:
+    def passed(self, dataset: str, events: int, newest: int) -> None:
         """Take note of events that need not be fed, since no rule can match them: a store has left them out.
 
         Args:
             dataset: Their dataset.
             events: How many there were.
-            newest: Time of the newest event of the dataset, fed or not; call it before ``finish``.
+            newest: Time of the newest event of the dataset, fed or not, ns since the epoch; call before ``finish``.
         """
         for rule in self._ruleset.rules:
             if rule.condition is not None and rule.route.takes(dataset):
                 self._saw(rule.id, dataset)
                 self._status[rule.id].events += events
-        time = nanoseconds(newest)
-        self._newest = time if self._newest is None else max(self._newest, time)
+        self._newest = newest if self._newest is None else max(self._newest, newest)
 
     def advance(self, until: datetime) -> pl.DataFrame:
         """Let through what correlations hold back of the time before ``until``.

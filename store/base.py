@@ -152,8 +152,8 @@ class Share:
     """Events in the time asked for."""
     chosen: int
     """Those that the condition may hold for."""
-    newest: datetime | None
-    """Time of the newest event of all."""
+    newest: int | None
+    """Time of the newest event of all, ns since the epoch."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ import polars as pl
 
 from event.coarse import (
     EVERYTHING,
+    NOTHING,
     All,
     Coarse,
     Exists,
@@ -101,8 +102,8 @@ def _class(char: str, reserved: str) -> str:
 # Elasticsearch.
 
 _RESERVED = r'.?+*|{}[]()"\#@&<>~^$-/'
-_PATTERN_LENGTH = 900
-"""Characters of a regular expression; ``index.max_regex_length`` is 1,000 unless somebody lowered it."""
+_PATTERN_LENGTH = 300
+"""Characters of a regular expression: short enough for automata that Elasticsearch makes of it without complaint."""
 
 
 def to_query(condition: Coarse, mapped: Mapping[str, tuple[str, str]]) -> Query:
@@ -114,8 +115,8 @@ def to_query(condition: Coarse, mapped: Mapping[str, tuple[str, str]]) -> Query:
         condition: What is asked.
         mapped: Field to its path and type in the index. A field that is not there can only be asked about widely.
     """
-    if condition == EVERYTHING:
-        return {"match_all": {}}
+    if condition in (EVERYTHING, NOTHING):
+        return _NONE if condition == NOTHING else _ALL
     translated = _query(condition, mapped)
     return translated if translated == _ALL else _some([translated, {"exists": {"field": "_ignored"}}])
 
@@ -182,8 +183,8 @@ def _query(condition: Coarse, mapped: Mapping[str, tuple[str, str]]) -> Query:
 
 _NUMBERS = ("long", "double")
 _STRINGS = ("keyword", "wildcard")
-_TOLD_APART = frozenset({*_NUMBERS, *_STRINGS, "boolean", "ip", "date_nanos", "date", "flattened"})
-"""Types of which ``exists`` finds every value; of analysed text it may not find one without a word."""
+_TOLD_APART = frozenset({"long", *_STRINGS, "boolean", "ip", "date_nanos", "date", "flattened"})
+"""Types of which ``exists`` finds every value; not that of a text without a word, and of what is no number."""
 _EXACT: dict[type, frozenset[str]] = {
     Exists: _TOLD_APART,
     OneOf: frozenset({*_NUMBERS, "boolean"}),
@@ -208,6 +209,8 @@ def _likes(field: str, several: list[Like], mapped: Mapping[str, tuple[str, str]
         if len(pieces) == 1 and isinstance(pieces[0], str) and not any(len(forms_of(char)) > 1 for char in pieces[0]):
             terms.append(pieces[0])
             continue
+        if 0 in pieces:  # a character behind a star doubles the automaton; a star is wider
+            pieces = tuple(0 if piece == 1 else piece for piece in pieces)
         pattern = "".join(map(_lucene_piece, pieces))
         if kind not in _STRINGS or not simple(pieces) or len(pattern) > _PATTERN_LENGTH or set(pieces) <= {0}:
             return [there]

@@ -37,13 +37,14 @@ def shares(
     found: dict[str, Share] = {}
     for dataset, condition in wanted.items():
         events = chosen = 0
-        newest: datetime | None = None
+        newest: int | None = None
         for table in store.scan([dataset], since=since, until=until, columns=sorted(fields_of(condition))):
+            if table.is_empty():
+                continue
             events += table.height
             chosen += filled(table, fields_of(condition)).filter(to_polars(condition)).height
-            last = table["@timestamp"].max()
-            if isinstance(last, datetime) and (newest is None or last > newest):
-                newest = last
+            last = int(table["@timestamp"].dt.epoch("ns").max() or 0)  # type: ignore[arg-type]
+            newest = last if newest is None else max(last, newest)
         found[dataset] = Share(events, chosen, newest)
     return found
 
