@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,7 +16,8 @@ from event.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from cli.config import Settings
-    from event.incident import Incident
+    from correlate.grade import Scale
+    from event.incident import Grade, Incident
     from store.base import Store
 
 app = typer.Typer(help=tr("Triage incidents.", "研判、处置网络安全事件。"), no_args_is_help=True, rich_markup_mode=None)
@@ -116,14 +117,19 @@ def tactic_name(phase: str | None) -> str:
     return tr(named.en, named.zh) if named else phase or ""
 
 
-def _print_incident(i: Incident) -> None:
-    grades = {
+def grade_name(grade: str | None) -> str:
+    """A grade in the language of this process."""
+    names = {
         "particularly_major": tr("particularly major", "特别重大"),
         "major": tr("major", "重大"),
         "large": tr("large", "较大"),
         "general": tr("general", "一般"),
         None: tr("unknown", "待研判"),
     }
+    return names[grade]
+
+
+def _print_incident(i: Incident) -> None:
     out = console()
     out.print(level_text(i.level), f"{i.id} v{i.version} ({word(i.status)})", tr(i.title_en, i.title_zh))
     category = " / ".join(tr(c.name_en, c.name_zh) for c in i.categories) or tr("unknown", "待研判")
@@ -134,8 +140,8 @@ def _print_incident(i: Incident) -> None:
             (tr("seen", "起止时间"), f"{local_time(i.first_seen)} – {local_time(i.last_seen)}"),
             (tr("discovered", "发现时间"), local_time(i.discovered)),
             (tr("category (GB/T 20986-2023)", "事件类别（GB/T 20986-2023）"), category),
-            (tr("grade (GB/T 20986-2023)", "事件级别（GB/T 20986-2023）"), grades[i.grade_gbt20986]),
-            (tr("grade (2025 Measures)", "事件级别（2025年报告管理办法）"), grades[i.grade_cac]),
+            (tr("grade (GB/T 20986-2023)", "事件级别（GB/T 20986-2023）"), grade_name(i.grade_gbt20986)),
+            (tr("grade (2025 Measures)", "事件级别（2025年报告管理办法）"), grade_name(i.grade_cac)),
             (tr("from", "攻击源"), ", ".join(i.attackers)),
             (tr("to", "目标"), ", ".join(i.targets)),
             (tr("protocols", "协议"), ", ".join(i.protocols)),
@@ -358,21 +364,77 @@ def impact(
     _change(incident_id, store, config, make, json=json)
 
 
-@app.command("grade", help=tr("Grade again, and show why the grade is what it is.", "重新定级，并列出定级依据。"))
+_SCALES = {"gbt": "gbt20986-2023", "cac": "cac-2025"}
+_GRADES = ("particularly_major", "major", "large", "general")
+
+
+def _override(text: str) -> tuple[str, str | None]:
+    """Scale and grade out of ``SCALE=GRADE``; the grade ``none`` takes an earlier one back.
+
+    Raises:
+        ConfigError: It is no such pair.
+    """
+    scale, _, grade = text.partition("=")
+    full = _SCALES.get(scale, scale)
+    if full not in _SCALES.values() or grade not in (*_GRADES, "none"):
+        raise ConfigError(
+            f"not a grade: {text!r}", where="--set", hint=f"{' or '.join(_SCALES)} = {', '.join(_GRADES)} or none"
+        )
+    return full, None if grade == "none" else grade
+
+
+@app.command(
+    "grade",
+    help=tr(
+        "Grade again, and show why the grade is what it is; --set puts the judgement of a person above the computed one.\n\n"
+        "Example: jianmen incident grade INC-2026 --set cac=major --reason 'told by the dispatching centre'",
+        "重新定级，并列出定级依据；--set 以人工研判结论代替计算结果，须注明理由。\n\n"
+        "示例：jianmen incident grade INC-2026 --set cac=major --reason '经调度中心核实'",
+    ),
+)
 def grade(
-    incident_id: Id, store: options.Store = None, config: options.Config = None, json: options.Json = False
+    incident_id: Id,
+    override: Annotated[
+        str | None,
+        typer.Option(
+            "--set",
+            metavar="gbt|cac=GRADE",
+            help=tr(
+                "Grade by hand on one scale: particularly_major, major, large, general; none takes it back.",
+                "在某一尺度上人工定级：particularly_major、major、large、general；none 表示撤销。",
+            ),
+        ),
+    ] = None,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", metavar="TEXT", help=tr("Why; kept with who and when.", "理由，连同人员、时间一并留存。")
+        ),
+    ] = "",
+    store: options.Store = None,
+    config: options.Config = None,
+    json: options.Json = False,
 ) -> None:
     """See the help text."""
     from cli.config import load
     from cli.pipeline import open_store
-    from correlate.grade import with_impact
+    from correlate.grade import with_impact, with_override
 
+    if (override is None) != (not reason.strip()):
+        raise ConfigError("a grade by hand needs --set and --reason", where="--reason" if override else "--set")
+    chosen = _override(override) if override is not None else None
     settings = load(config, store)
+    now = datetime.now(UTC)
     with open_store(settings.store, create=False) as kept:
         old = fetch(kept, incident_id)
-        incident = with_impact(old, old.impact, actor=settings.actor, time=datetime.now(UTC), site=settings.site)
-        if (incident.grade_cac, incident.grade_gbt20986) != (old.grade_cac, old.grade_gbt20986):
+        if chosen is not None:
+            scale, value = cast("tuple[Scale, Grade | None]", chosen)
+            incident = with_override(old, scale, value, reason.strip(), settings.actor, now, settings.site)
             kept.put_incident(incident)
+        else:
+            incident = with_impact(old, old.impact, actor=settings.actor, time=now, site=settings.site)
+            if (incident.grade_cac, incident.grade_gbt20986) != (old.grade_cac, old.grade_gbt20986):
+                kept.put_incident(incident)
     if json:
         emit_json(
             {
@@ -396,7 +458,18 @@ def grade(
             tr("source", "依据"),
             tr("mark", "核实标记"),
         ],
-        [(r.scale, r.grade, r.indicator, r.value, r.threshold, r.source, r.mark) for r in incident.grade_reasons],
+        [
+            (
+                r.scale,
+                grade_name(r.grade),
+                tr(r.indicator_en or r.indicator, r.indicator),
+                tr(r.value_en or r.value or "", r.value or ""),
+                tr(r.threshold_en or r.threshold or "", r.threshold or ""),
+                r.source,
+                r.mark,
+            )
+            for r in incident.grade_reasons
+        ],
     )
     for question in incident.open_questions_zh if tr("en", "zh") == "zh" else incident.open_questions_en:
         say(f"? {question}")
