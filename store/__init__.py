@@ -2,6 +2,7 @@
 
 STORES = {
     "embedded": "store.embedded:EmbeddedStore",
+    "elastic": "store.elastic:ElasticStore",
 }
 
 __all__ = ["STORES"]

@@ -30,6 +30,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -295,7 +296,7 @@ class _Parser:
         token = self._take()
         if token.kind != "word" or token.keyword:
             raise _error(f"expected a field, found {_shown(token)}", token.position, "such as source.ip")
-        field = FIELDS.get(token.text)
+        field: Field | None = FIELDS.get(token.text)
         if field is None:
             raise _error(f"no such field: {token.text}", token.position, _nearest(token.text))
         return field
@@ -439,14 +440,31 @@ def _nanoseconds(field: Field, token: _Token) -> int:
 # To Polars.
 
 
+_TREES: dict[int, tuple[weakref.ref[pl.Expr], Node]] = {}
+"""What expressions were made of, as long as they live."""
+
+
 def to_polars(node: Node) -> pl.Expr:
-    """Translate a tree into a predicate that is never null."""
+    """Translate a tree into a predicate that is never null; ``tree_of`` finds the tree again."""
+    expression = _translated(node)
+    key = id(expression)
+    _TREES[key] = (weakref.ref(expression, lambda _: _TREES.pop(key, None)), node)
+    return expression
+
+
+def tree_of(expression: pl.Expr) -> Node | None:
+    """The tree that an expression was made of; None if it was made otherwise."""
+    found = _TREES.get(id(expression))
+    return found[1] if found is not None and found[0]() is expression else None
+
+
+def _translated(node: Node) -> pl.Expr:
     if isinstance(node, And):
-        return pl.all_horizontal([to_polars(part) for part in node.parts])
+        return pl.all_horizontal([_translated(part) for part in node.parts])
     if isinstance(node, Or):
-        return pl.any_horizontal([to_polars(part) for part in node.parts])
+        return pl.any_horizontal([_translated(part) for part in node.parts])
     if isinstance(node, Not):
-        return ~to_polars(node.part)
+        return ~_translated(node.part)
     column = pl.col(node.field.name)
     if node.operator == "exists":
         there = column.is_not_null()

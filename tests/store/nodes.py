@@ -359,6 +359,7 @@ def _start(
             "xpack.security.enabled": security,
             "cluster.routing.allocation.disk.threshold_enabled": False,
             "node.store.allow_mmap": False,
+            "action.destructive_requires_name": False,
         }
         if security:
             common["xpack.security.authc.password_hashing.algorithm"] = "pbkdf2"

@@ -1,0 +1,208 @@
+"""Reading: a point in time, pages after each other, decoded by Polars while the next page is on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import polars as pl
+
+from event.errors import StoreError
+from event.fields import FIELDS
+from event.table import REQUIRED, concat
+from store.elastic.client import Client
+from store.elastic.coarse import EVERYTHING, Query, every
+from store.elastic.documents import Decoder, range_query
+from store.elastic.templates import TIME
+
+PAGE = 10_000
+"""Documents of an answer."""
+KEEP = "10m"
+"""How long the cluster keeps a point in time after the last page."""
+ALWAYS = ("@timestamp", "event.id", "event.dataset")
+"""Columns that every answer has."""
+_SHOWN = "pit_id,_shards.failed,hits.hits._source,hits.hits.sort"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is wanted.
+
+    Attributes:
+        pattern: Indices.
+        datasets: Only these; all if None.
+        since: First instant, inclusive, ns.
+        until: Last instant, exclusive, ns.
+        where: Predicate that decides on what comes back; a missing column is null.
+        narrow: Query that finds at least what the predicate takes.
+        columns: Columns wanted beside ``ALWAYS``; all if None.
+        descending: Newest first.
+    """
+
+    pattern: str
+    datasets: Sequence[str] | None = None
+    since: int | None = None
+    until: int | None = None
+    where: pl.Expr | None = None
+    narrow: Query | None = None
+    columns: frozenset[str] | None = None
+    descending: bool = False
+
+    def roots(self) -> list[str]:
+        """Columns that the predicate reads.
+
+        Raises:
+            StoreError: One is not in the field catalogue.
+        """
+        names = [] if self.where is None else sorted(set(self.where.meta.root_names()))
+        unknown = [name for name in names if name not in FIELDS]
+        if unknown:
+            raise StoreError(
+                f"no such field: {', '.join(unknown)}", hint="jianmen events fields lists the names that exist"
+            )
+        return names
+
+    def query(self) -> Query:
+        """The query of it."""
+        parts: list[Query] = [{"exists": {"field": TIME}}]
+        if self.datasets is not None:
+            parts.append({"terms": {"event.dataset": list(self.datasets)}})
+        parts += range_query(self.since, self.until)
+        parts.append(self.narrow or EVERYTHING)
+        return every(parts)
+
+
+class Reader:
+    """Reads event documents."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def columns(self, question: Question) -> list[str]:
+        """Columns that the documents may have, as far as the index tells; all that it does not tell about."""
+        if question.columns is not None:
+            return sorted({*question.columns, *question.roots(), *ALWAYS} & FIELDS.keys())
+        found = self._client.ask(
+            "GET",
+            f"/{question.pattern}/_field_caps",
+            params={
+                "fields": "*",
+                "include_empty_fields": "false",
+                "ignore_unavailable": "true",
+                "allow_no_indices": "true",
+                "filter_path": "fields.*.*.type",
+            },
+        ).json()
+        present = {name for name in (found or {}).get("fields", {}) if name in FIELDS}
+        ignored = self._client.ask(
+            "POST",
+            f"/{question.pattern}/_search",
+            {"size": 0, "terminate_after": 1, "track_total_hits": 1, "query": {"exists": {"field": "_ignored"}}},
+            params={"ignore_unavailable": "true", "filter_path": "hits.total.value"},
+        ).json()
+        if ignored and ignored["hits"]["total"]["value"]:
+            return list(FIELDS)  # a value that is not in the index may be the only one of its field
+        untold = {name for name, field in FIELDS.items() if field.many or field.kind in ("text", "date", "ip")}
+        return sorted({*present, *untold, *question.roots(), *REQUIRED})
+
+    def tables(self, question: Question, *, batch_rows: int, limit: int | None = None) -> Iterator[pl.DataFrame]:
+        """Yield tables of ``batch_rows`` rows at most, ordered by ``@timestamp`` and ``event.id``.
+
+        Raises:
+            StoreError: The cluster cannot be reached or refuses, or a document does not fit the catalogue.
+        """
+        question.roots()
+        pieces: list[pl.DataFrame] = []
+        held = 0
+        left = limit
+        for page in self._pages(question, min(PAGE, batch_rows if left is None else max(left, 1))):
+            table = self._chosen(question, page)
+            if left is not None:
+                table = table.head(left)
+                left -= table.height
+            pieces.append(table)
+            held += table.height
+            if held >= batch_rows:
+                whole = concat(pieces)
+                full = held - held % batch_rows
+                for start in range(0, full, batch_rows):
+                    yield whole.slice(start, batch_rows)
+                pieces = [whole.slice(full)] if full < held else []
+                held -= full
+            if left is not None and left <= 0:
+                break
+        if held:
+            yield concat([piece for piece in pieces if piece.height])
+
+    def _chosen(self, question: Question, page: pl.DataFrame) -> pl.DataFrame:
+        if question.where is not None:
+            absent = [name for name in question.roots() if name not in page.columns]
+            full = page.with_columns(pl.lit(None, dtype=FIELDS[name].dtype).alias(name) for name in absent)
+            page = full.filter(question.where).select(page.columns)
+        if question.columns is None:
+            return page
+        return page.select(name for name in page.columns if name in question.columns or name in ALWAYS)
+
+    def _pages(self, question: Question, size: int) -> Iterator[pl.DataFrame]:
+        decoder = Decoder(self.columns(question))
+        opened = self._client.ask(
+            "POST", f"/{question.pattern}/_pit", params={"keep_alive": KEEP, "ignore_unavailable": "true"}
+        )
+        pit = str(opened.json()["id"])
+        order = "desc" if question.descending else "asc"
+        body: dict[str, Any] = {
+            "size": size,
+            "query": question.query(),
+            "sort": [
+                {TIME: {"order": order, "unmapped_type": "long"}},
+                {"event.id": {"order": order, "unmapped_type": "keyword"}},
+            ],
+            "_source": decoder.sources(),
+            "track_total_hits": False,
+        }
+
+        def ask(after: list[Any] | None) -> bytes:
+            wanted = {**body, "pit": {"id": pit, "keep_alive": KEEP}}
+            if after is not None:
+                wanted["search_after"] = after
+            return self._client.ask(
+                "POST",
+                "/_search",
+                orjson.dumps(wanted),
+                params={"filter_path": _SHOWN, "allow_partial_search_results": "false"},
+            ).body
+
+        with ThreadPoolExecutor(1, thread_name_prefix="page") as ahead:
+            try:
+                answer = ask(None)
+                while True:
+                    after = last_sort(answer)
+                    # The size of a page tells only after decoding whether there is another: ask for it meanwhile.
+                    coming = (
+                        ahead.submit(ask, after) if after is not None and answer.count(b'"sort":[') >= size else None
+                    )
+                    table, hits, found = decoder.table(answer)
+                    pit = found or pit
+                    if hits:
+                        yield table
+                    if coming is None:
+                        return
+                    answer = coming.result()
+            finally:
+                self._client.ask("DELETE", "/_pit", {"id": pit}, good=(400, 404))
+
+
+def last_sort(answer: bytes) -> list[Any] | None:
+    """Sort values of the last hit; None if there is no hit.
+
+    Between quotation marks JSON has every other one escaped, so the member's name is found nowhere else.
+    """
+    at = answer.rfind(b'"sort":[')
+    if at < 0:
+        return None
+    end = answer.rstrip().removesuffix(b"}").removesuffix(b"}").removesuffix(b"]")
+    values: list[Any] = orjson.loads(b"{" + end[at:])["sort"]
+    return values
