@@ -18,6 +18,10 @@ PARSERS = {
     "zeek": "sensor.parsers.zeek:PARSER",
     "suricata": "sensor.parsers.suricata:PARSER",
     "syslog": "sensor.parsers.syslog:PARSER",
+    "windows": "sensor.parsers.windows:PARSER",
+    "auditd": "sensor.parsers.auditd:PARSER",
+    "web": "sensor.parsers.web:PARSER",
+    "app": "sensor.parsers.app:PARSER",
 }
 
 __all__ = ["DECODERS", "PARSERS", "Account", "PduBatch", "SensorLimits"]

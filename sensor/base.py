@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -248,7 +248,7 @@ class SensorLimits:
 class Input(Protocol):
     """One opened capture or log."""
 
-    kind: Literal["pcap", "pcapng", "zeek", "suricata", "syslog"]
+    kind: str
     account: Account
 
     def tables(self) -> Iterator[pl.DataFrame]:

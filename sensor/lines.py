@@ -18,6 +18,8 @@ from event.table import concat
 
 ROW = "_row"
 """Number of the line in its block."""
+BLANK = " \t\r\ufeff"
+"""Characters of which an empty line may consist."""
 INSTANT = pl.Datetime("ns", "UTC")
 SECOND_NS = 1_000_000_000
 _MOST_SECONDS = 9_223_372_035
@@ -183,7 +185,7 @@ def ip(series: pl.Series) -> pl.Series:
     if (four | text.is_null()).all():
         return text
     others = [one for one in text.filter(~four).unique().to_list() if one is not None and _is_ipv6(one)]
-    six = text.is_in(pl.Series(others, dtype=pl.String))
+    six = text.is_in(others)
     return pl.select(pl.when(four).then(text).when(six).then(text.str.to_lowercase())).to_series()
 
 

@@ -7,12 +7,11 @@ decoders, logs through a ``LineParser``. numba is imported when the first block 
 from __future__ import annotations
 
 import importlib
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -26,27 +25,20 @@ from sensor.base import Account, Decoder, Input, LineParser, SensorLimits
 from sensor.capture import ByteSource, CaptureWalk, capture_kind, open_bytes
 from sensor.collapse import collapse as join_identical
 from sensor.dispatch import APPS, BOUNDS, sign_columns
+from sensor.evtx import MAGIC, EvtxInput
 from sensor.flow import arp_table, flow_tables
 from sensor.link import read_notes
+from sensor.log_kinds import log_kind
 from sensor.pair import PairState, pair
 from sensor.repeats import COUNT, choose, every
 from sensor.stream import Endpoints, Messages, endpoints, take_messages
 from sensor.stream import running as number_within
 
-Kind = Literal["pcap", "pcapng", "zeek", "suricata", "syslog"]
-KINDS: tuple[Kind, ...] = ("pcap", "pcapng", "zeek", "suricata", "syslog")
+KINDS = ("pcap", "pcapng", "evtx", *PARSERS)
 
 _LOG_BLOCK = 8 << 20  # bytes of text at once: a few ten thousand lines
-_DECODE_AT_ONCE = 1 << 16  # messages: their decoded columns take some hundred bytes each
+_DECODE_AT_ONCE = 1 << 15  # messages: their decoded columns take some hundred bytes each
 _LONGEST_LINE = 1 << 24  # bytes; a longer line is cut there and counted
-_SYSLOG = re.compile(
-    rb"""^(?:
-        (?:\d{1,8}\ )?<\d{1,3}>                            # <34>Oct 11 22:14:15, or with octets counted (RFC 6587)
-      | [A-Z][a-z]{2}\ [\ \d]\d\ \d\d:\d\d:\d\d\           # Oct 11 22:14:15 host, as files of RFC 3164 have it
-      | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*\ \S+\ \S         # 2026-10-11T22:14:15.003Z host app, as rsyslog writes
-    )""",
-    re.VERBOSE,
-)
 
 
 def open_input(
@@ -79,7 +71,7 @@ def open_input(
         raise ConfigError(f"unknown kind of input {kind!r}", hint=f"known: {', '.join(KINDS)}")
     source = open_bytes(path, label)
     try:
-        return _open(source, label, kind, collapse, limits, decoders, reference_year)
+        return _open(source, path, label, kind, collapse, limits, decoders, reference_year)
     except BaseException:
         source.close()
         raise
@@ -87,6 +79,7 @@ def open_input(
 
 def _open(
     source: ByteSource,
+    path: Path | BinaryIO,
     label: str,
     kind: str | None,
     collapse: bool,
@@ -102,33 +95,20 @@ def _open(
     found = capture_kind(peek)
     if found is not None and kind in (None, "pcap", "pcapng"):
         return CaptureInput(source, label, collapse, limits, load_decoders(decoders))
-    if kind in ("pcap", "pcapng"):
+    if kind in (None, "evtx") and peek.startswith(MAGIC):
+        return EvtxInput(source, label, path if isinstance(path, Path) else None)
+    if kind in ("pcap", "pcapng", "evtx"):
         raise InputError(f"expected a {kind} magic number, found {peek[:4].hex()}", where=f"{label}, byte 0")
-    log = kind or _log_kind(peek)
+    log = kind or log_kind(peek)
     if log is None:
         raise InputError(
             f"neither a capture nor a log that is known: it starts with {peek[:4].hex()}",
             where=f"{label}, byte 0",
-            hint="expected pcap, pcapng (plain, gzip, zstd), Zeek TSV or JSON, Suricata EVE, or syslog",
+            hint="expected pcap, pcapng, EVTX, Windows events as JSON lines, Zeek TSV or JSON, Suricata EVE, auditd, "
+            "access logs of web servers, JSON lines of applications, or syslog; plain, gzip or zstd; or say --kind",
         )
     parser: LineParser = registry.load("parsers", log, PARSERS)
     return LogInput(source, label, log, parser, reference_year)
-
-
-def _log_kind(head: bytes) -> str | None:
-    """Kind of a log by its first lines; None if it is none that is known."""
-    lines = [line for line in head[: 1 << 16].removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()][:20]
-    for line in lines:
-        if line.startswith((b"#separator", b"#fields", b"#path")):
-            return "zeek"
-        if line.lstrip().startswith(b"{"):
-            if b'"event_type"' in line:
-                return "suricata"
-            if b'"_path"' in line or (b'"ts"' in line and (b'"uid"' in line or b'"id.orig_h"' in line)):
-                return "zeek"
-        elif _SYSLOG.match(line):
-            return "syslog"
-    return None
 
 
 def load_decoders(names: Sequence[str] | None) -> dict[int, Decoder]:
@@ -244,13 +224,13 @@ class CaptureInput:
         chosen = None
         if self.collapse and decoder.repeat is not None:
             still_open = running.decode.open_flows() if decoder.new is not None else ()
-            chosen = choose(batch, decoder.repeat, running.pairs, still_open, self.limits.collapse_ns)
+            chosen = choose(batch, decoder.repeat, running.pairs, messages.local, still_open, self.limits.collapse_ns)
         if chosen is None:
             chosen = every(len(batch))
         places = messages.places()
         for begin in range(0, len(chosen.rows), _DECODE_AT_ONCE):
             rows = chosen.rows[begin : begin + _DECODE_AT_ONCE]
-            table = running.decode(batch if len(rows) == len(batch) else chosen.of(batch, begin, begin + len(rows)))
+            table = running.decode(chosen.of(batch, begin, begin + len(rows)))
             if table.is_empty():
                 continue
             of_rows = table["_pdu"].to_numpy().astype(np.int64)
