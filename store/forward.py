@@ -95,15 +95,25 @@ class StoreDelivery:
             new = sum(self._store.append(parcel.table) for parcel in parcels)
             self._store.flush()
         except StoreError:
-            self.close()
+            self._abandon()
             raise
         return new
 
     def idle(self) -> None:
         """A store need not be told."""
 
+    def _abandon(self) -> None:
+        """Let go of a store that failed: what it has not acknowledged is in the spool."""
+        store, self._store = self._store, None
+        abandon = getattr(store, "abandon", None)
+        with suppress(StoreError):
+            if abandon is not None:
+                abandon()
+            elif store is not None:
+                store.close()
+
     def close(self) -> None:
-        """Close the store; what it says while closing after a failure adds nothing."""
+        """Close the store. Everything was flushed, or failed and was let go of."""
         store, self._store = self._store, None
         if store is not None:
             with suppress(StoreError):
