@@ -136,7 +136,7 @@ class Matcher:
         self._part: list[tuple[int, str, Callable[[Any, Any], bool], int]] = []
         self._cidr: list[tuple[int, int, int, int]] = []
         self._one_pass = one_pass
-        self._literal_pass: _Pass | None = None
+        self._literal_pass: tuple[_Pass, list[tuple[int, str, str]]] | None = None
         self._regex_pass: tuple[_Pass, list[int]] | None = None
         self._unready = True
         self.needs_text = False
@@ -233,8 +233,9 @@ class Matcher:
         if self._literal_pass is None:
             candidates: Iterable[tuple[int, str, str]] = self._literals
         else:
-            hits = self._literal_pass.find(b"\x02" + lower.encode() + b"\x03")
-            candidates = [self._literals[index] for index in hits]
+            scan, alone = self._literal_pass
+            hits = scan.find(b"\x02" + lower.encode() + b"\x03")
+            candidates = [*(self._literals[index] for index in hits), *alone]
         found += [atom for atom, op, literal in candidates if _literal_holds(op, literal, lower)]
 
     def _find_regexes(self, text: str, found: list[int]) -> None:
@@ -265,9 +266,13 @@ class Matcher:
         if len(self._literals) > _MANY:
             # A value between two bytes that hardly occur makes anchored literals rare hits; they are confirmed.
             framed = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
-            patterns = [f"{framed[op][0]}{text}{framed[op][1]}".encode() for _, op, text in self._literals]
-            flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(patterns)
-            self._literal_pass = _Pass(hyperscan, patterns, flags, literal=True)
+            taken = [one for one in self._literals if "\0" not in one[2]]  # patterns end at a NUL
+            alone = [one for one in self._literals if "\0" in one[2]]
+            if len(taken) > _MANY:
+                self._literals = [*taken, *alone]
+                patterns = [f"{framed[op][0]}{text}{framed[op][1]}".encode() for _, op, text in taken]
+                flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(patterns)
+                self._literal_pass = _Pass(hyperscan, patterns, flags, literal=True), alone
         if len(self._regexes) > _MANY:
             self._regex_pass = self._prepare_regexes(hyperscan)
 
@@ -281,7 +286,7 @@ class Matcher:
         taken: list[tuple[int, bytes, int]] = []
         for index, (_, pattern, letters, _) in enumerate(self._regexes):
             flags = base | sum(marks[letter] for letter in letters)
-            if not pattern.isascii():
+            if not pattern.isascii() or "\0" in pattern:
                 continue
             with suppress(hyperscan.error):
                 _Pass(hyperscan, [pattern.encode()], [flags], literal=False)
