@@ -52,12 +52,12 @@ def templates(names: Names, *, wildcard: bool, settings: dict[str, Any] | None =
     common = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
     kept = {"type": "keyword", "index": False, "doc_values": False}
 
-    def template(pattern: str, fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    def template(patterns: list[str], fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
         mappings = {"dynamic": False, "date_detection": False, "numeric_detection": False, "properties": fields}
         digest = hashlib.sha256(json.dumps(mappings, sort_keys=True).encode()).hexdigest()[:16]
         mappings["_meta"] = {"written_by": "jianmen", "version": VERSION, "digest": digest}
         return {
-            "index_patterns": [pattern],
+            "index_patterns": patterns,
             "priority": 500,
             "version": VERSION,
             "_meta": {"written_by": "jianmen", "digest": digest},
@@ -78,11 +78,10 @@ def templates(names: Names, *, wildcard: bool, settings: dict[str, Any] | None =
     }
     events = {"refresh_interval": "5s", "max_result_window": RESULT_WINDOW, **(settings or {})}
     return {
-        f"{names.prefix}-events": template(names.events, properties(wildcard=wildcard), events),
-        f"{names.prefix}-incidents": template(names.incidents, incident, {}),
-        f"{names.prefix}-incident-versions": template(names.versions, incident, {}),
+        f"{names.prefix}-events": template([names.events], properties(wildcard=wildcard), events),
+        f"{names.prefix}-incidents": template([names.incidents, names.versions], incident, {}),
         f"{names.prefix}-state": template(
-            names.state, {"name": kept, "time": {"type": "date"}, "value": {"type": "object", "enabled": False}}, {}
+            [names.state], {"name": kept, "time": {"type": "date"}, "value": {"type": "object", "enabled": False}}, {}
         ),
     }
 
