@@ -50,9 +50,6 @@ class _Group:
         self.true = False
         self.alerted: int | None = None
 
-    def __len__(self) -> int:
-        return len(self.open) + len(self.answers)
-
 
 class Absence(Queue):
     """The state of one correlation of type absence."""
@@ -71,63 +68,70 @@ class Absence(Queue):
         self._horizon: int | None = None  # everything before has come
 
     def _take(self, hits: Sequence[Hit]) -> list[Alarm]:
+        span, groups, limits = self.correlation.timespan_ns, self._groups, self.limits
         alarms: list[Alarm] = []
         for hit in hits:
-            if None in hit.group:
-                self.counters["hits_without_group"] += 1
+            time, key = hit[0], hit[5]
+            if self._horizon is None or time > self._horizon:
+                self._expire(time, alarms)
+            group = groups.get(key)
+            if group is None:
+                if None in key:
+                    self.counters["hits_without_group"] += 1
+                    continue
+                group = _Group()
+            if self._horizon is not None and time + span < self._horizon:
+                self.counters["too_late_hits"] += 1
                 continue
-            self._expire(hit.time, alarms)
-            self._place(hit)
-            if len(self._groups) > self.limits.groups or self._held > self.limits.hits:
+            groups[key] = group
+            groups.move_to_end(key)
+            if time > group.moved:
+                group.moved = time
+            if hit[1] or self._again:
+                self._answer(group, time)
+            if not hit[1]:
+                self._wait(group, hit)
+            if len(groups) > limits.groups or self._held > limits.hits:
                 self._evict()
         alarms.sort(key=lambda one: one.time)
         return alarms
 
-    def _place(self, hit: Hit) -> None:
-        span = self.correlation.timespan_ns
-        horizon = self._horizon
-        if horizon is not None and hit.time + span < horizon:
-            self.counters["too_late_hits"] += 1
-            return
-        group = self._groups.get(hit.group)
-        if group is None:
-            group = self._groups[hit.group] = _Group()
-        else:
-            self._groups.move_to_end(hit.group)
-        before, waited = len(group), len(group.open)
-        group.moved = max(group.moved, hit.time)
-        if self._again or hit.role > 0:
-            self._answer(group, hit.time)
-        if hit.role == 0:
-            self._wait(group, hit)
-        self._held += len(group) - before
-        self._waiting += len(group.open) - waited
-
     def _answer(self, group: _Group, time: int) -> None:
         """All that waits at this time has its answer; ``_expire`` has removed what no longer waits."""
-        span = self.correlation.timespan_ns
-        kept = [one for one in group.open if one.time > time or one.time + span < time]
-        if len(kept) < len(group.open):
-            group.open = deque(kept)
-            group.true = False
-        insort(group.answers, time)
-        del group.answers[: bisect_left(group.answers, group.moved - span)]
-        del group.answers[:-_ANSWERS]
+        span, answers, waits = self.correlation.timespan_ns, group.answers, group.open
+        if waits:
+            kept = [] if waits[-1][0] <= time else [one for one in waits if one[0] > time or one[0] + span < time]
+            if len(kept) < len(waits):
+                self._held -= len(waits) - len(kept)
+                self._waiting -= len(waits) - len(kept)
+                group.open = deque(kept)
+                group.true = False
+        before = len(answers)
+        insort(answers, time)
+        if answers[0] < group.moved - span:
+            del answers[: bisect_left(answers, group.moved - span)]
+        if len(answers) > _ANSWERS:
+            del answers[:-_ANSWERS]
+        self._held += len(answers) - before
 
     def _wait(self, group: _Group, hit: Hit) -> None:
-        span = self.correlation.timespan_ns
-        # Only its own hit is no answer to a heartbeat; an equal time of another one is one hit to us.
-        place = bisect_left(group.answers, hit.time + 1 if self._again else hit.time)
-        if place < len(group.answers) and group.answers[place] <= hit.time + span:
-            group.true = False
-            return
+        span, answers = self.correlation.timespan_ns, group.answers
+        if answers and answers[-1] >= hit[0]:
+            # Only its own hit is no answer to a heartbeat; an equal time of another one is one hit to us.
+            place = bisect_left(answers, hit[0] + 1 if self._again else hit[0])
+            if place < len(answers) and answers[place] <= hit[0] + span:
+                group.true = False
+                return
         insort(group.open, hit, key=_time)
         if group.open[0] is hit:
-            self._remember(hit.time + span, hit.group)
+            self._remember(hit[0] + span, hit[5])
         if len(group.open) > self.limits.group_hits:
             self.counters["waits_not_kept"] += 1
             muted = group.true and group.alerted is not None and group.open[-2].time <= group.alerted
             _ = group.open.popleft() if muted else group.open.pop()
+        else:
+            self._held += 1
+            self._waiting += 1
 
     def _remember(self, end: int, key: tuple[Any, ...]) -> None:
         heapq.heappush(self._ends, (end, self._next))
@@ -174,13 +178,13 @@ class Absence(Queue):
                 key, group = next(iter(self._groups.items()))
                 if group.open or max(group.moved, group.alerted or group.moved) + span >= until:
                     break
-                self._held -= len(self._groups.pop(key))
+                self._held -= len(self._groups.pop(key).answers)
         self.counters["waiting"] = self._waiting
 
     def _evict(self) -> None:
         while len(self._groups) > self.limits.groups or (self._held > self.limits.hits and len(self._groups) > 1):
             _, oldest = self._groups.popitem(last=False)
-            self._held -= len(oldest)
+            self._held -= len(oldest.open) + len(oldest.answers)
             self._waiting -= len(oldest.open)
             self.counters["groups_evicted"] += 1
 
@@ -199,7 +203,7 @@ class Absence(Queue):
             group.true, group.alerted, group.moved, group.answers = true, alerted, moved, list(answers)
             group.open = deque(Hit(*frozen(one)) for one in waits)
             self._groups[frozen(key)] = group
-            self._held += len(group)
+            self._held += len(group.open) + len(group.answers)
             self._waiting += len(group.open)
             if group.open:
                 self._remember(group.open[0].time + self.correlation.timespan_ns, frozen(key))

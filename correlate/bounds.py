@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import eq, ge, gt, le, lt, ne
 
 COMPARE = {"gt": gt, "gte": ge, "lt": lt, "lte": le, "eq": eq, "neq": ne}
 """Operators of the specification, and pySigma's neq."""
+
+
+_MIRRORED = {"gt": lt, "gte": le, "lt": gt, "lte": ge, "eq": eq, "neq": ne}
+"""The same with the bound first."""
 
 
 def holds(bounds: Iterable[tuple[str, float]], number: float) -> bool:
@@ -18,6 +23,10 @@ def within(bounds: Sequence[tuple[str, float]]) -> Callable[[float], bool]:
     """``holds`` for fixed bounds, ready to be asked often."""
     if len(bounds) == 1:
         op, bound = bounds[0]
-        compare = COMPARE[op]
-        return lambda number: compare(number, bound)
+        return partial(_MIRRORED[op], bound)  # all in C
     return lambda number: holds(bounds, number)
+
+
+def least(bounds: Iterable[tuple[str, float]]) -> float | None:
+    """What no number below can hold; None if small ones may."""
+    return max((bound for op, bound in bounds if op in ("gt", "gte", "eq")), default=None)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from correlate.atoms import number_of
-from correlate.bounds import holds, within
+from correlate.bounds import holds, least, within
 from correlate.hits import Hit
 from correlate.ir import Correlation, Node
 
@@ -28,7 +28,7 @@ _SCALE = 1074  # every finite double is a whole number of 2**-1074: sums are who
 class Tally:
     """What is counted in one window; the base counts events."""
 
-    __slots__ = ("correlation", "total", "within")
+    __slots__ = ("correlation", "least", "total", "within")
     replay = False
     """Whether a hit that comes late needs everything counted anew."""
 
@@ -36,7 +36,20 @@ class Tally:
         """Start empty."""
         self.correlation = correlation
         self.within = within(correlation.conditions)
+        self.least = least(correlation.conditions)
         self.total = 0
+
+    def quiet(self, hits: Sequence[Hit]) -> bool:
+        """Take in several hits at once, if the condition can hold at none of them; else do nothing."""
+        if type(self) is not Tally or self.least is None:
+            return False
+        total = self.total
+        for hit in hits:
+            total += hit[3]
+        if total >= self.least:
+            return False
+        self.total = total
+        return True
 
     def add(self, hit: Hit) -> None:
         """A hit enters the window."""
@@ -98,6 +111,8 @@ class Values(Tally):
 def _numbers(hit: Hit) -> list[int | float]:
     """The values of a hit that are numbers or spell one."""
     value = hit[6][0]
+    if type(value) is int:
+        return [value]
     found = [number_of(one) for one in (value if isinstance(value, tuple) else (value,)) if one is not None]
     return [one for one in found if one is not None and math.isfinite(one)]
 
@@ -172,7 +187,7 @@ class Ranks(Tally):
                 self.blocks.append([])
                 self.weights.append(0)
                 self.firsts.append(entry)
-            place = max(bisect_left(self.firsts, entry) - 1, 0)
+            place = max(bisect_left(self.firsts, entry) - 1, 0) if len(self.blocks) > 1 else 0
             block = self.blocks[place]
             insort(block, entry)
             self.firsts[place] = block[0]
@@ -193,7 +208,7 @@ class Ranks(Tally):
         for number in _numbers(hit):
             entry = (number, weight)
             # Equal entries may begin at the end of the block before the first that begins with one.
-            place = max(bisect_left(self.firsts, entry) - 1, 0)
+            place = max(bisect_left(self.firsts, entry) - 1, 0) if len(self.blocks) > 1 else 0
             at = bisect_left(self.blocks[place], entry)
             if at == len(self.blocks[place]):
                 place, at = place + 1, 0

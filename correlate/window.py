@@ -74,8 +74,10 @@ class Queue:
             Alarms in order of time.
         """
         pending = self._pending
-        if pending:
-            pending.sort(key=itemgetter(0, 1, 2))  # time, role, ids
+        try:
+            pending.sort()  # time, role, ids; what is equal in these three is one event that came twice
+        except TypeError:  # it did, and was told apart by a null
+            pending.sort(key=itemgetter(0, 1, 2))
         end = len(pending) if until is None else bisect_right(pending, until, key=itemgetter(0))
         early = len(pending) - end - self.limits.pending
         if early > 0:
@@ -193,6 +195,17 @@ class Window(Queue):
         """Work off hits of one group, in order."""
         span, most = self.correlation.timespan_ns, self.limits.group_hits
         inside, tally = group.hits, group.tally
+        if (
+            not group.true
+            and len(inside) + len(part) <= most
+            and (not inside or part[0][0] >= inside[-1][0])
+            and tally.quiet(part)
+        ):
+            inside.extend(part)
+            since = part[-1][0] - span
+            while inside[0][0] < since:
+                tally.remove(inside.popleft())
+            return
         add, remove, true = tally.add, tally.remove, tally.true
         for hit in part:
             now = hit[0]
@@ -273,23 +286,27 @@ class Window(Queue):
 
 def alarm(key: tuple[Any, ...], inside: Iterable[Hit], now: int, begin: int | None = None) -> Alarm:
     """An alarm over the hits of a group, those from ``begin`` on."""
-    hits = [hit for hit in inside if begin is None or hit.time >= begin]
+    hits = list(inside) if begin is None else [hit for hit in inside if hit.time >= begin]
     ids = dict.fromkeys(one for hit in reversed(hits[-_MOST:]) for one in reversed(hit.ids))
     return Alarm(
         time=now,
         start=hits[0].time,
         group=key,
         event_ids=tuple(reversed(list(ids)[:_MOST])),
-        count=sum(hit.events for hit in hits),
-        sources=_collected(hit.sources for hit in hits),
-        destinations=_collected(hit.destinations for hit in hits),
-        datasets=_collected(hit.datasets for hit in hits),
-        protocols=_collected(hit.protocols for hit in hits),
+        count=sum(map(_events, hits)),
+        sources=_collected(map(_sources, hits)),
+        destinations=_collected(map(_destinations, hits)),
+        datasets=_collected(map(_datasets, hits)),
+        protocols=_collected(map(_protocols, hits)),
     )
 
 
+_events, _sources, _destinations, _datasets, _protocols = map(itemgetter, (4, 7, 8, 9, 10))
+
+
 def _collected(parts: Iterable[Any]) -> tuple[str, ...]:
-    distinct = dict.fromkeys(part for part in parts if part is not None)
+    distinct = dict.fromkeys(parts)
+    distinct.pop(None, None)
     flat = (one for part in distinct for one in (part if isinstance(part, tuple) else (part,)))
     return tuple(dict.fromkeys(flat))[:_MOST]
 
