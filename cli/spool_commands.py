@@ -89,6 +89,13 @@ def forward(
     else:
         shipped = forwarder.once()
     left = opened.status()
+    if shipped.rejected:
+        say(
+            tr(
+                f"WARNING: the store refused {shipped.rejected:,} events for what they say; they are put away with the reason",
+                f"警告：事件库因内容不符拒收 {shipped.rejected:,} 条，已连同原因另行保存",
+            )
+        )
     if json:
         emit_json({**shipped_json(shipped), "waiting": status_json(left)})
         return
@@ -214,6 +221,7 @@ def shipped_json(shipped: Shipped) -> dict[str, Any]:
         "new_events": shipped.new_events,
         "bytes": shipped.bytes,
         "parked": shipped.parked,
+        "rejected": shipped.rejected,
         "failures": shipped.failures,
     }
 
@@ -306,6 +314,14 @@ def print_status(status: SpoolStatus) -> None:
     if status.forward.get("error"):
         since = local_time(datetime.fromisoformat(status.forward["failing_since"]))
         say(tr(f"failing since {since}: ", f"自 {since} 起转发失败：") + str(status.forward["error"]))
+    if status.forward.get("rejected"):
+        count = int(status.forward["rejected"])
+        say(
+            tr(
+                f"{count:,} events were refused by the store and put away with the reason",
+                f"事件库累计拒收 {count:,} 条，已连同原因另行保存",
+            )
+        )
     for name, reason in status.parked.items():
         say(tr(f"parked: {name}: {reason}", f"搁置：{name}：{reason}"))
     if status.dropped.events:

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from event.errors import ConfigError, StoreError
 from store.base import Store
-from store.forward import Parcel
+from store.forward import Delivered, Parcel
 from store.segments import failures, fsync_folder
 from store.signing import Key
 from store.spool import load_json, save, table_of, to_parquet, write_file
@@ -136,11 +136,11 @@ class Exporter:
     def _name(self, number: int) -> str:
         return f"{self.stream}-{number:012d}{SUFFIX}"
 
-    def deliver(self, parcels: Sequence[Parcel]) -> int:
+    def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
         """Write the segments of a spool, as they are; all durable when it returns."""
         for parcel in parcels:
             self.put(str(parcel.table["event.dataset"][0]), parcel.table.height, parcel.body)
-        return sum(parcel.table.height for parcel in parcels)
+        return Delivered(sum(parcel.table.height for parcel in parcels))
 
     def idle(self) -> None:
         """Say so after a while in which nothing came."""

@@ -44,6 +44,20 @@ class Parcel:
     table: pl.DataFrame
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of a delivery.
+
+    Attributes:
+        new: Events that were not there before.
+        rejected: Events that the destination will never take for what they say, and that it has put away with the
+            reason.
+    """
+
+    new: int
+    rejected: int = 0
+
+
 class Delivery(Protocol):
     """Where segments go. Raises ``StoreError`` if any of them did not arrive for good.
 
@@ -54,8 +68,8 @@ class Delivery(Protocol):
 
     most: int
 
-    def deliver(self, parcels: Sequence[Parcel]) -> int:
-        """Deliver in order; durable when it returns. Returns how many events were new there."""
+    def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
+        """Deliver in order; durable when it returns."""
         ...
 
     def idle(self) -> None:
@@ -76,6 +90,9 @@ class Shipped:
     new_events: int = 0
     bytes: int = 0
     parked: int = 0
+    """Segments that could not be read."""
+    rejected: int = 0
+    """Events that the store refused and put away."""
     failures: int = 0
 
 
@@ -87,17 +104,19 @@ class StoreDelivery:
         self._open = open_store
         self._store: Store | None = None
 
-    def deliver(self, parcels: Sequence[Parcel]) -> int:
+    def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
         """Append the tables in order, then flush."""
         try:
             if self._store is None:
                 self._store = self._open()
+            before = _rejected(self._store)
             new = sum(self._store.append(parcel.table) for parcel in parcels)
             self._store.flush()
         except StoreError:
             self._abandon()
             raise
-        return new
+        rejected = _rejected(self._store) - before
+        return Delivered(new - min(new, rejected), rejected)
 
     def idle(self) -> None:
         """A store need not be told."""
@@ -118,6 +137,12 @@ class StoreDelivery:
         if store is not None:
             with suppress(StoreError):
                 store.close()
+
+
+def _rejected(store: Store) -> int:
+    """How many events a store has refused and put away since it was opened; most never do."""
+    counters = getattr(store, "counters", None)
+    return 0 if counters is None else int(counters().get("rejected", 0))
 
 
 class Forwarder:
@@ -213,16 +238,17 @@ class Forwarder:
                     continue
                 size += segment.bytes
             if parcels:
-                new = self._delivery.deliver(parcels)
+                delivered = self._delivery.deliver(parcels)
                 self.spool.remove([parcel.segment for parcel in parcels])
-                self._arrived(parcels, new)
+                self._arrived(parcels, delivered)
         return True
 
-    def _arrived(self, parcels: Sequence[Parcel], new: int) -> None:
+    def _arrived(self, parcels: Sequence[Parcel], delivered: Delivered) -> None:
         events = sum(parcel.table.height for parcel in parcels)
         self.shipped.segments += len(parcels)
         self.shipped.events += events
-        self.shipped.new_events += new
+        self.shipped.new_events += delivered.new
+        self.shipped.rejected += delivered.rejected
         self.shipped.bytes += sum(parcel.segment.bytes for parcel in parcels)
         state = self._state
         newest = max(str(parcel.table["@timestamp"].dt.to_string("iso:strict").max()) for parcel in parcels)
@@ -230,6 +256,7 @@ class Forwarder:
             number=max(parcel.segment.number for parcel in parcels),
             segments=int(state.get("segments", 0)) + len(parcels),
             events=int(state.get("events", 0)) + events,
+            rejected=int(state.get("rejected", 0)) + delivered.rejected,
             last=datetime.now(UTC).isoformat(),
             newest_event=max(newest, str(state.get("newest_event") or "")),
             error=None,
@@ -238,6 +265,8 @@ class Forwarder:
         self._keep()
         if self._trouble:
             self._say("")
+        if delivered.rejected:
+            self._tell(f"{delivered.rejected} events are refused for what they say and put away with the reason")
 
     def _failed(self, error: StoreError) -> None:
         self.shipped.failures += 1

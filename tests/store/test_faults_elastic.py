@@ -327,7 +327,12 @@ def test_a_mapping_conflict_parks_one_document_and_lets_the_rest_in(
     spool.flush()
     ids = set(table["event.id"].to_list())
     letters = tmp_path / "rejected"
-    Forwarder(spool, StoreDelivery(lambda: ElasticStore(elastic_8.url, prefix=prefix, rejected=letters))).once()
+    told: list[str] = []
+    way = StoreDelivery(lambda: ElasticStore(elastic_8.url, prefix=prefix, rejected=letters))
+    done = Forwarder(spool, way, tell=told.append).once()
+    assert (done.events, done.new_events, done.rejected) == (300, 299, 1)
+    assert "1 events are refused" in told[0]
+    assert spool.status().forward["rejected"] == 1
     assert spool.waiting() == []
     parked = pl.concat([pl.read_parquet(path) for path in letters.glob("*.parquet")], how="diagonal")
     there = held(elastic_8, prefix)
@@ -353,7 +358,7 @@ def test_events_of_all_times_after_clocks_jumped(elastic_8: nodes.Cluster, tmp_p
     seen: list[str] = []
 
     class Recorder(StoreDelivery):
-        def deliver(self, parcels: Sequence[forward.Parcel]) -> int:
+        def deliver(self, parcels: Sequence[forward.Parcel]) -> forward.Delivered:
             for parcel in parcels:
                 seen.extend(parcel.table["event.id"].to_list())
             return super().deliver(parcels)

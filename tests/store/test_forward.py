@@ -65,7 +65,7 @@ class Recorder:
         self.most = inner.most
         self.numbers: list[int] = []
 
-    def deliver(self, parcels: Sequence[Parcel]) -> int:
+    def deliver(self, parcels: Sequence[Parcel]) -> forward.Delivered:
         new = self.inner.deliver(parcels)
         self.numbers += [p.segment.number for p in parcels]
         if self.dies_at is not None and len(self.numbers) >= self.dies_at:
@@ -118,7 +118,7 @@ def test_once_leaves_what_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.Mo
     spool = filled(tmp_path / "s", segments=2)
 
     class Busy(Recorder):
-        def deliver(self, parcels: Sequence[Parcel]) -> int:
+        def deliver(self, parcels: Sequence[Parcel]) -> forward.Delivered:
             spool.append(events(range(900, 910)))
             spool.flush()
             return super().deliver(parcels)
@@ -189,7 +189,7 @@ def test_only_one_forwarder_is_at_work(tmp_path: Path) -> None:
     spool = filled(tmp_path / "s")
 
     class Nested(Recorder):
-        def deliver(self, parcels: Sequence[Parcel]) -> int:
+        def deliver(self, parcels: Sequence[Parcel]) -> forward.Delivered:
             with pytest.raises(StoreError, match="another forwarder"):
                 Forwarder(Spool(tmp_path / "s"), into(tmp_path / "store")).once()
             return super().deliver(parcels)
