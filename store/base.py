@@ -199,7 +199,7 @@ class Narrowing(Protocol):
         Args:
             dataset: One.
             condition: Which events.
-            by: Fields; each element of a list is a value. Events that lack one of them are not counted.
+            by: Fields; each different element of a list is a value. Events that lack one of them are not counted.
             span: Length of the pieces that time is cut into, whole seconds; they begin at its multiples since 1970.
             since: First instant, inclusive.
             until: Last instant, exclusive.

@@ -70,7 +70,7 @@ def groups(
         fitting = filled(table, names).filter(to_polars(condition))
         for name in by:
             if FIELDS[name].many:
-                fitting = fitting.explode(name, empty_as_null=True)
+                fitting = fitting.with_columns(pl.col(name).list.unique()).explode(name, empty_as_null=True)
         counted = (
             fitting.drop_nulls(list(by))
             .group_by(*by, pl.col("@timestamp").dt.epoch("ns").floordiv(nanoseconds).alias("piece"))
