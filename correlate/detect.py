@@ -48,7 +48,8 @@ class RuleStatus:
         matches: Events that matched; for a correlation, its alerts.
         errors: 1 if it cannot be evaluated.
         seconds: Its own evaluation and alerts, and an equal share of what is done for all rules of a dataset.
-        unknown_fields: Fields that the catalogue does not have: null in every event.
+        unknown_fields: Fields that no event of its log source can have: null in every event.
+        unseen_fields: Fields that no event of its datasets has had so far, though one might.
     """
 
     id: str
@@ -65,6 +66,7 @@ class RuleStatus:
     errors: int = 0
     seconds: float = 0.0
     unknown_fields: tuple[str, ...] = ()
+    unseen_fields: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -118,6 +120,8 @@ class Detector:
         self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000
         self._newest: int | None = None
         self._active: dict[str, _Active] = {}
+        self._columns: dict[str, set[str]] = {}
+        self._unread: set[str] = set()  # datasets of which some events were not fed: nobody knows their columns
         self._status = {one.id: _status(one, ruleset) for one in ruleset.all()}
         self._windows = [state_of(one, window_limits) for one in ruleset.correlations if one.error is None]
         self._feeds: dict[str, list[Queue]] = {}
@@ -148,6 +152,7 @@ class Detector:
             )
             for rule in rules:
                 self._saw(rule.id, dataset)
+        self._columns.setdefault(dataset, set()).update(events.columns)
         made: list[pl.DataFrame] = []
         for number, rows in active.plan.match(events).items():
             started = perf_counter()
@@ -179,6 +184,8 @@ class Detector:
             if rule.condition is not None and rule.route.takes(dataset):
                 self._saw(rule.id, dataset)
                 self._status[rule.id].events += events
+        if events:
+            self._unread.add(dataset)
         self._newest = newest if self._newest is None else max(self._newest, newest)
 
     def advance(self, until: datetime) -> pl.DataFrame:
@@ -232,7 +239,16 @@ class Detector:
             share = active.plan.shared_seconds / max(1, len(active.rules))
             for rule, own in zip(active.rules, active.plan.seconds, strict=True):
                 extra[rule.id] = extra.get(rule.id, 0.0) + own + share
-        return [_with(status, status.seconds + extra.get(status.id, 0.0)) for status in self._status.values()]
+        rules = {rule.id: rule for rule in self._ruleset.rules}
+        found: list[RuleStatus] = []
+        for status in self._status.values():
+            copy = _with(status, status.seconds + extra.get(status.id, 0.0))
+            plain = rules.get(status.id)
+            have = [self._columns.get(name, set()) for name in status.datasets_seen]
+            if plain is not None and have and not self._unread.intersection(status.datasets_seen):
+                copy.unseen_fields = tuple(name for name in plain.fields if not any(name in some for some in have))
+            found.append(copy)
+        return found
 
     def counters(self) -> dict[str, int]:
         """Bounds that were reached: late hits, groups and entries evicted, tables emptied."""
@@ -249,6 +265,8 @@ class Detector:
                 "version": _STATE_VERSION,
                 "newest": self._newest,
                 "windows": {window.correlation.id: window.state() for window in self._windows},
+                "columns": {name: sorted(columns) for name, columns in self._columns.items()},
+                "unread": sorted(self._unread),
                 "status": {one.id: [one.datasets_seen, one.events, one.matches, one.seconds] for one in self.status()},
             }
         )
@@ -259,6 +277,8 @@ class Detector:
             if data["version"] != _STATE_VERSION:
                 raise ValueError(f"version {data['version']}")
             self._newest = data["newest"]
+            self._columns = {name: set(columns) for name, columns in data.get("columns", {}).items()}
+            self._unread = set(data.get("unread", ()))
             for window in self._windows:
                 if window.correlation.id in data["windows"]:
                     window.restore(data["windows"][window.correlation.id])

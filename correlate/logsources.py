@@ -301,6 +301,14 @@ def gate(logsource: LogSource, fields: Iterable[str]) -> tuple[Route, list[Any] 
     return _route(some), nodes[0] if len(nodes) == 1 else ["or", nodes]
 
 
+def recorded(logsource: LogSource) -> tuple[str, ...]:
+    """Fields that the events of a logsource have, where they are listed for all of them; else none."""
+    lists = [one.records for one in places(*logsource)]
+    if not lists or None in lists:
+        return ()
+    return tuple(sorted(frozenset().union(*(one for one in lists if one is not None))))
+
+
 def unrecorded(logsource: LogSource, fields: Iterable[str]) -> list[str]:
     """Fields that no event of a logsource can have: not in the catalogue, or not among those of its events.
 

@@ -21,7 +21,7 @@ from correlate.compile import Section, Values, join
 from correlate.correlations import Known, compile_correlation
 from correlate.errors import CompileError
 from correlate.ir import CORRELATION_TYPES, LEVELS, Correlation, Level, Meta, Rule, RuleProblem, RuleSet, atoms_of
-from correlate.logsources import Route, gate, unrecorded
+from correlate.logsources import Route, gate, recorded, unrecorded
 from correlate.mapping import LogSource, mapping_of
 from event.fields import FIELDS
 
@@ -336,7 +336,7 @@ def _rule(parse: _Parse, document: _Document, filters: Sequence[_Filter]) -> Rul
             named[payload[0]] = None
     where, within = gate(rule.logsource, named)
     if where:
-        _unknown_fields(parse, document, unrecorded(rule.logsource, named))
+        _unknown_fields(parse, document, unrecorded(rule.logsource, named), rule.logsource)
     shown = (names.get(name, name) for name in parsed.fields or ())
     named.update(dict.fromkeys(name for name in shown if name in FIELDS))
     return replace(
@@ -362,18 +362,25 @@ def _quoted(message: str) -> list[str]:
     return [word.replace("\\\\", "\\") for word in re.findall(r"['%]([^'%]+)['%]", message)]
 
 
-def _unknown_fields(parse: _Parse, document: _Document, names: Sequence[str]) -> None:
+def _unknown_fields(parse: _Parse, document: _Document, names: Sequence[str], logsource: LogSource) -> None:
+    mapping = mapping_of(logsource)
+    prefix = getattr(mapping, "prefix", None) or ""
     for name in names:
-        message = f"the field {name!r} is not in the catalogue and not mapped: it is null in every event"
+        written = next((theirs for theirs, ours in mapping.items() if ours == name), name.removeprefix(prefix))
+        message = f"the field {written!r} is not in the catalogue and not mapped: it is null in every event"
         if name in FIELDS:
-            message = f"the field {name!r} is recorded by no event of this log source: it is null in every event"
-        needles = (f"{name}:", f"{name}|", name)
-        parse.problem(document, "warning", message, *needles, known=_similar(name))
+            message = f"the field {written!r} is recorded by no event of this log source: it is null in every event"
+        needles = (f"{written}:", f"{written}|", written)
+        parse.problem(document, "warning", message, *needles, known=_similar(name, logsource))
 
 
 @lru_cache(4096)
-def _similar(name: str) -> tuple[str, ...]:
-    return tuple(get_close_matches(name, FIELDS, n=3, cutoff=0.7))
+def _similar(name: str, logsource: LogSource) -> tuple[str, ...]:
+    """Names that may be meant: of the log source's own fields where they are listed, else of the catalogue."""
+    prefix = getattr(mapping_of(logsource), "prefix", None) or ""
+    listed = recorded(logsource)
+    near = get_close_matches(name, listed or FIELDS, n=3, cutoff=0.7)
+    return tuple(one.removeprefix(prefix) for one in near)
 
 
 def _meta(parse: _Parse, document: _Document, parsed: SigmaRule | SigmaCorrelationRule) -> Meta:

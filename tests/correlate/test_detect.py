@@ -394,3 +394,15 @@ def test_groups_and_distinct_values_differ_by_more_than_case():
     detector = Detector(rules(WRITE, users))
     detector.feed(table("modbus", [{"modbus.access": "write", "user.name": name} for name in ("Eve", "EVE", "eve")]))
     assert detector.finish()["alert.group"].to_list() == [["user.name=eve"]]
+
+
+def test_fields_that_no_event_had_are_named_until_one_has_them():
+    detector = Detector(rules(WRITE))
+    detector.feed(table("modbus", [{"t": 0, "modbus.unit_id": 1}]))
+    assert detector.status()[0].unseen_fields == ("modbus.access",)
+    again = Detector(rules(WRITE), state=detector.state())
+    assert again.status()[0].unseen_fields == ("modbus.access",)
+    again.feed(table("modbus", [{"t": 1, "modbus.access": "write"}]))
+    assert again.status()[0].unseen_fields == ()
+    detector.passed("modbus", 5, 0)  # of events that were not fed nobody knows
+    assert detector.status()[0].unseen_fields == ()
