@@ -421,6 +421,11 @@ class CaptureWalk:
     def _damage(self, what: str) -> None:
         self.error = InputError(what, where=f"{self.name}, byte {self._base + self._start}")
 
+    def take_error(self) -> InputError:
+        """The damage, given away: an error that is raised holds its frames, and they would hold it and all state here."""
+        error, self.error = self.error, None
+        return error or InputError("not damaged", where=self.name)
+
     def _damage_text(self) -> str:
         value = int(self.state.c[k.C_DAMAGE_VALUE])
         damage = int(self.state.c[k.C_DAMAGE])

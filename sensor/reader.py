@@ -187,7 +187,7 @@ class CaptureInput:
             self.source.close()
         if walk.error is not None:
             self.account.error = str(walk.error)
-            raise walk.error
+            raise walk.take_error()
 
     def _count(self) -> None:
         c = self._walk.state.c
