@@ -8,12 +8,16 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from cli import options
 from cli.text import emit_json, table, tr
+from event.errors import StoreError
+
+if TYPE_CHECKING:
+    from cli.config import ClusterPlace
 
 
 class Finding(NamedTuple):
@@ -61,6 +65,7 @@ def doctor(
             for name in ("numpy", "numba", "polars", "pydantic", "pysigma", "google-re2", "typer", "python-docx")
         ),
         _package("hyperscan", needed=False, advice="pip install 'jianmen[fast]'"),
+        _package("elasticsearch", needed=False, advice="pip install 'jianmen[elastic]'"),
         _package("sigma-cli", needed=False, advice="pip install 'jianmen[convert]'"),
         _program("tshark", "events explain"),
         Finding(
@@ -69,7 +74,7 @@ def doctor(
             tr("compiled", "已编译") if compiled else tr("not yet compiled", "尚未编译"),
             "" if compiled else "jianmen doctor --warm",
         ),
-        _folder("store", settings.store),
+        _folder("store", settings.store) if isinstance(settings.store, Path) else _cluster(settings.store),
         _folder("state", state_home()),
         Finding(
             "site file",
@@ -90,6 +95,16 @@ def doctor(
         )
     if any(f.state == "bad" for f in findings):
         raise typer.Exit(2)
+
+
+def _cluster(place: ClusterPlace) -> Finding:
+    from cli.pipeline import open_store
+
+    try:
+        with open_store(place, create=False):
+            return Finding("store", "ok", str(place))
+    except StoreError as error:
+        return Finding("store", "bad", f"{place}: {error.what}", error.hint or "")
 
 
 def _package(name: str, *, needed: bool, advice: str = "") -> Finding:

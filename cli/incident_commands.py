@@ -41,7 +41,7 @@ def fetch(store: Store, incident_id: str, version: int | None = None) -> Inciden
 
 def _change(
     incident_id: str,
-    store: Path | None,
+    store: str | None,
     config: Path | None,
     make: Callable[[Incident, Settings, datetime], Incident],
     *,

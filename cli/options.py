@@ -12,8 +12,15 @@ from cli.text import tr
 from event.errors import ConfigError
 
 Store = Annotated[
-    Path | None,
-    typer.Option("--store", metavar="DIR", help=tr("Folder of the event store.", "事件库所在目录。")),
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="DIR|URL",
+        help=tr(
+            "Folder of the event store, or address of an Elasticsearch cluster.",
+            "事件库所在目录，或 Elasticsearch 集群地址。",
+        ),
+    ),
 ]
 Config = Annotated[
     Path | None,

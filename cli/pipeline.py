@@ -18,6 +18,7 @@ from event.errors import InputError, StoreError
 if TYPE_CHECKING:
     import polars as pl
 
+    from cli.config import ClusterPlace
     from correlate.detect import Detector
     from correlate.rules import RuleSet
     from event.coarse import Coarse
@@ -29,21 +30,38 @@ if TYPE_CHECKING:
 ALERTS = "jianmen.alert"
 _INPUTS = "inputs"  # checkpoint: the account of everything that was read into the store, by path
 _KEPT_INPUTS = 1_000  # accounts that a store remembers; the latest stay
-_FLUSH_ROWS = 40_000  # events that a crash may cost the work of (not the data: a second run completes them)
+_FLUSH_ROWS = 80_000  # events that a crash may cost the work of (not the data: a second run completes them)
 
 
-def open_store(folder: Path, *, create: bool) -> Store:
-    """Open the embedded store.
+def open_store(place: Path | ClusterPlace, *, create: bool) -> Store:
+    """Open the embedded store of a folder, or a cluster.
 
     Raises:
-        StoreError: It does not exist and ``create`` is False, or it cannot be used.
+        StoreError: It does not exist and ``create`` is False, or it cannot be reached or used.
     """
     from event.registry import load
     from store import STORES
 
-    if not create and not (folder / "catalogue.sqlite").is_file():
-        raise StoreError("no event store there", where=str(folder), hint="jianmen ingest CAPTURE --store DIR makes one")
-    opened: Store = load("stores", "embedded", STORES)(folder, create=create)
+    if not isinstance(place, Path):
+        try:
+            factory = load("stores", "elastic", STORES)
+        except ModuleNotFoundError as error:
+            raise StoreError(
+                f"{error.name} is not installed, which speaks to Elasticsearch", hint="pip install 'jianmen[elastic]'"
+            ) from None
+        cluster: Store = factory(
+            place.urls,
+            prefix=place.prefix,
+            auth=place.auth,
+            api_key=place.api_key,
+            ca=place.ca,
+            rejected=place.rejected,
+            create=create,
+        )
+        return cluster
+    if not create and not (place / "catalogue.sqlite").is_file():
+        raise StoreError("no event store there", where=str(place), hint="jianmen ingest CAPTURE --store DIR makes one")
+    opened: Store = load("stores", "embedded", STORES)(place, create=create)
     return opened
 
 

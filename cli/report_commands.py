@@ -73,7 +73,7 @@ def write_reports(
 
 
 def _gather(
-    store: Path | None, config: Path | None, since: str | None, until: str | None, incident_id: str | None
+    store: str | None, config: Path | None, since: str | None, until: str | None, incident_id: str | None
 ) -> Any:
     from cli import pipeline
     from cli.config import load

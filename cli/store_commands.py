@@ -56,7 +56,7 @@ def status(
         emit_json(
             {
                 "store": str(settings.store),
-                "kind": "embedded",
+                "kind": "embedded" if isinstance(settings.store, Path) else "elastic",
                 "incidents": incidents,
                 "streams": diode_commands.streams_json(streams),
                 "datasets": [

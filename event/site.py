@@ -93,6 +93,26 @@ class Noise(_Model):
     """What each rule has at least."""
 
 
+class Cluster(_Model):
+    """An Elasticsearch cluster that keeps the events: ``[store]``. What is secret stands in files of its own."""
+
+    url: str | tuple[str, ...]
+    """Addresses of nodes, ``https://host:9200``."""
+    prefix: str = "jianmen"
+    """What all indices begin with."""
+    ca: str | None = None
+    """File of the authority that signed the cluster's certificate (PEM)."""
+    user: str | None = None
+    password_file: str | None = None
+    api_key_file: str | None = None
+    """API key as the cluster gives it (base64), in place of user and password."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All addresses."""
+        return (self.url,) if isinstance(self.url, str) else self.url
+
+
 class Site(_Model):
     """All that a site file may say."""
 
@@ -100,8 +120,8 @@ class Site(_Model):
     segments: tuple[Segment, ...] = ()
     assets: tuple[KnownAsset, ...] = ()
     regimes: tuple[str, ...] = ("cac-2025",)
-    store: str | None = None
-    """Folder of the embedded store."""
+    store: str | Cluster | None = None
+    """Folder of the embedded store, address of a cluster, or ``[store]`` with more about a cluster."""
     rules: tuple[str, ...] = ()
     """Folders with further Sigma rules."""
     language: Literal["zh", "en"] | None = None

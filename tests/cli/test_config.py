@@ -1,16 +1,17 @@
 """The site file and the order of settings."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from cli.config import load, read_site
+from cli.config import ClusterPlace, load, read_site
 from event.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch, tmp_path):
-    for name in ("JIANMEN_CONFIG", "JIANMEN_STORE", "JIANMEN_USER"):
+    for name in [name for name in os.environ if name.startswith("JIANMEN_")]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -82,3 +83,62 @@ def test_what_init_writes_is_a_valid_site_file_with_every_key(tmp_path):
     assert site.assets[0].masters == ("10.20.1.20",)
     with pytest.raises(ConfigError, match="exists already"):
         init(path)
+
+
+def test_an_address_is_a_cluster(monkeypatch, tmp_path):
+    place = load(None, "https://es1:9200").store
+    assert isinstance(place, ClusterPlace)
+    assert (place.urls, place.prefix, place.auth, str(place)) == (
+        ("https://es1:9200",),
+        "jianmen",
+        None,
+        "https://es1:9200",
+    )
+    monkeypatch.setenv("JIANMEN_STORE", "http://127.0.0.1:9200")
+    monkeypatch.setenv("JIANMEN_STORE_USER", "sensor-7")
+    monkeypatch.setenv("JIANMEN_STORE_PASSWORD", "geheim")
+    place = load(None, None).store
+    assert isinstance(place, ClusterPlace)
+    assert place.auth == ("sensor-7", "geheim")
+    assert "geheim" not in repr(place)
+    assert "geheim" not in str(place)
+
+
+SECTION = '[store]\nurl = ["https://es1:9200", "https://es2:9200"]\nprefix = "plant"\nca = "ca.pem"\n'
+
+
+def test_the_site_file_tells_of_a_cluster_and_its_secrets_stand_elsewhere(tmp_path):
+    (tmp_path / "key").write_text("QUJD\n")
+    path = write(tmp_path, SECTION + 'api_key_file = "key"\n')
+    place = load(path, None).store
+    assert isinstance(place, ClusterPlace)
+    assert (place.api_key, place.prefix, place.ca) == ("QUJD", "plant", tmp_path / "ca.pem")
+    named = load(path, "https://es2:9200").store
+    assert isinstance(named, ClusterPlace)
+    assert (named.urls, named.api_key) == (("https://es2:9200",), "QUJD")
+    assert load(path, "folder").store == Path("folder")
+
+
+def test_a_secret_goes_to_no_other_cluster_than_its_own(tmp_path):
+    (tmp_path / "key").write_text("QUJD\n")
+    path = write(tmp_path, SECTION + 'api_key_file = "key"\n')
+    place = load(path, "https://elsewhere:9200").store
+    assert isinstance(place, ClusterPlace)
+    assert place.api_key is None
+
+
+@pytest.mark.parametrize(
+    ("section", "store", "what"),
+    [
+        ("", "https://anna:secret@es1:9200", "do not belong"),
+        ('[store]\nurl = "http://es1:9200"\nuser = "u"\npassword_file = "pw"\n', None, "clear text"),
+        ('[store]\nurl = "https://es1:9200"\nuser = "u"\n', None, "no password"),
+        ('[store]\nurl = "https://es1:9200"\napi_key_file = "none"\n', None, "cannot read the secret"),
+        ('[store]\nurl = "es1:9200"\n', None, "not the address"),
+    ],
+)
+def test_what_would_give_a_secret_away_is_refused(tmp_path, section, store, what):
+    (tmp_path / "pw").write_text("geheim")
+    with pytest.raises(ConfigError, match=what) as caught:
+        load(write(tmp_path, section), store)
+    assert "geheim" not in str(caught.value)
