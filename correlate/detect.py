@@ -31,7 +31,17 @@ CUT = 200
 """Characters of a value that ``alert.fields`` shows."""
 
 _STATE_VERSION = 1
-_COPIED = ("source.ip", "destination.ip", "source.port", "destination.port", "network.protocol", "event.action")
+_COPIED = (
+    "source.ip",
+    "destination.ip",
+    "source.port",
+    "destination.port",
+    "network.protocol",
+    "event.action",
+    "host.name",
+    "user.name",
+    "process.executable",
+)
 
 
 @dataclass(slots=True)
@@ -148,7 +158,13 @@ class Detector:
             rules = [one for one in self._ruleset.rules if one.condition is not None and one.route.takes(dataset)]
             conditions = [one.condition for one in rules if one.condition is not None]
             active = self._active[dataset] = _Active(
-                Plan(conditions, limits=self._limits, one_pass=self._one_pass), rules
+                Plan(
+                    conditions,
+                    constants={"event.dataset": dataset},
+                    limits=self._limits,
+                    one_pass=self._one_pass,
+                ),
+                rules,
             )
             for rule in rules:
                 self._saw(rule.id, dataset)
