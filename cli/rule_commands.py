@@ -28,6 +28,17 @@ app = typer.Typer(
 )
 _STATUS = "rules.status"  # checkpoint under which the last detection keeps what each rule did
 
+_BOUNDS = {  # what docs/correlation.md says about each
+    "hits_without_group": tr("hits without a group", "无分组值"),
+    "hits_taken_early": tr("hits taken early", "提前处理"),
+    "late_hits": tr("late hits", "迟到"),
+    "too_late_hits": tr("hits dropped as too late", "迟到过久丢弃"),
+    "group_hits_evicted": tr("hits forgotten in a full group", "组满遗忘"),
+    "groups_evicted": tr("groups forgotten", "遗忘的组"),
+    "waits_not_kept": tr("waits not kept", "未保留的等待"),
+    "waiting": tr("still waiting", "仍在等待"),
+}
+
 
 def ruleset_of(settings: Settings, extra: list[Path] | None, *, keep_going: bool) -> RuleSet:
     """Our rules, those that ``rules update`` installed, those of the site file and those of ``--rules``.
@@ -297,6 +308,10 @@ def status(
             for r in rows
         ],
     )
+    for row in rows:
+        if row.get("bounds"):
+            reached = ", ".join(f"{_BOUNDS.get(name, name)} {count:,}" for name, count in sorted(row["bounds"].items()))
+            say(f"{row['title']}: {reached}")
     for problem in loaded.problems:
         if problem.severity == "error":
             say(str(problem))

@@ -7,7 +7,7 @@ Plain rules alert at once, one alert an event and rule. Correlations work in eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from time import perf_counter
@@ -60,6 +60,8 @@ class RuleStatus:
         seconds: Its own evaluation and alerts, and an equal share of what is done for all rules of a dataset.
         unknown_fields: Fields that no event of its log source can have: null in every event.
         unseen_fields: Fields that no event of its datasets has had so far, though one might.
+        bounds: For a correlation, bounds that it reached, hits that came late and what still waits, by name
+            (``docs/correlation.md``).
     """
 
     id: str
@@ -77,6 +79,7 @@ class RuleStatus:
     seconds: float = 0.0
     unknown_fields: tuple[str, ...] = ()
     unseen_fields: tuple[str, ...] = ()
+    bounds: dict[str, int] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -236,6 +239,7 @@ class Detector:
             status.seconds += perf_counter() - started
             status.events = window.taken
             status.matches += len(raised)
+            status.bounds = {name: count for name, count in window.counters.items() if count}
             for follower in self._feeds.get(window.correlation.id, ()):
                 follower.push(window.correlation.id, [_alarm_hit(follower.correlation, window, one) for one in raised])
             if window.correlation.meta.alerts:

@@ -317,6 +317,7 @@ def test_bounds_that_were_reached_are_counted():
     late = table("modbus", [{"t": -5, "modbus.access": "write", "source.ip": "10.0.0.1"}], "late")
     detector.feed(late)
     assert detector.counters()["late_hits"] == 1
+    assert [status.bounds for status in detector.status()] == [{}, {"late_hits": 1}]
 
 
 def test_events_in_no_order_wait_for_the_end_where_that_is_asked_for():
