@@ -19,7 +19,7 @@ own. Records of the same keys are handled together, so that a table has one colu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,7 +161,7 @@ _CATEGORY = {
 _NUMBERS = ("winlog.version", "winlog.process.pid", "winlog.process.thread.id")
 _TIMES = ("_time1", "_time2", "_time3")
 
-Pairs = tuple[tuple[str, ...], list[Any]]
+Pairs = tuple[tuple[str, ...], Sequence[Any]]
 """Targets (a field, or ``DATA`` and a member, or what is told apart later), and their values."""
 
 
@@ -182,20 +182,24 @@ class WindowsParser:
             return []
         if offsets[0] == 0:
             self.names.clear()
-        documents: list[tuple[int, Any]] = []
         bad: dict[str, list[int]] = {}
-        for row, text in enumerate(lines.to_list()):
-            text = (text or "").strip(BLANK)
-            if not text:
-                continue
-            try:
-                documents.append((row, orjson.loads(text)))
-            except orjson.JSONDecodeError:
-                bad.setdefault("invalid_json", []).append(row)
-        parts = tables(documents, self.names, bad)
+        parts = tables(_documents(lines, bad), self.names, bad)
         for code, rows in bad.items():
             parts.append(errors(pl.Series(ROW, rows, dtype=pl.Int64), OTHER, code, ANOMALIES[code]))
         return finish_each(parts, lines.fill_null(""), offsets, reference_year)
+
+
+def _documents(lines: pl.Series, bad: dict[str, list[int]]) -> Iterator[tuple[int, Any]]:
+    """Objects one by one: none lives longer than it takes to take its values."""
+    for row, text in enumerate(lines.to_list()):
+        text = (text or "").strip(BLANK)
+        if text:
+            try:
+                document = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                bad.setdefault("invalid_json", []).append(row)
+                continue
+            yield row, document
 
 
 def finish_each(
@@ -239,31 +243,31 @@ def tables(documents: Iterable[tuple[int, Any]], names: set[str], bad: dict[str,
     Returns:
         Tables with ``_row``, ``event.dataset``, ``@timestamp`` (null where it is not known) and fields.
     """
-    shapes: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = {}
+    shapes: dict[tuple[str, tuple[str, ...]], tuple[list[int], list[Sequence[Any]]]] = {}
     for row, document in documents:
         try:
             targets, values = pairs_of(document)
         except NotWindows:
             bad.setdefault("not_a_windows_event", []).append(row)
             continue
-        shape = shapes.get(targets)
+        channel = values[targets.index("winlog.channel")] if "winlog.channel" in targets else None
+        dataset = dataset_of(channel if isinstance(channel, str) else None)
+        shape = shapes.get((dataset, targets))
         if shape is None:
             if len(shapes) >= MOST_SHAPES:
                 targets, values = _as_rest(targets, values)
-            shape = shapes.setdefault(targets, ([], []))
+            shape = shapes.setdefault((dataset, targets), ([], []))
         shape[0].append(row)
         shape[1].append(values)
-    parts: list[pl.DataFrame] = []
-    for targets, (rows, records) in shapes.items():
-        flat = _shape_table(targets, rows, records, names)
-        parts += flat.partition_by("event.dataset", maintain_order=True)
-    joined: dict[str, list[pl.DataFrame]] = {}
-    for part in parts:
-        joined.setdefault(str(part["event.dataset"][0]), []).append(part)
-    return [_derived(concat(group), dataset) for dataset, some in joined.items() for group in _within(some)]
+    raw: dict[str, list[pl.DataFrame]] = {}
+    for (dataset, targets), (rows, records) in shapes.items():
+        raw.setdefault(dataset, []).append(_shape_table(targets, rows, records, names))
+    return [
+        _derived(_system(concat(group), dataset), dataset) for dataset, some in raw.items() for group in _within(some)
+    ]
 
 
-def _as_rest(targets: tuple[str, ...], values: list[Any]) -> Pairs:
+def _as_rest(targets: tuple[str, ...], values: Sequence[Any]) -> Pairs:
     """All members of EventData in one JSON object: for a record whose shape is one too many."""
     data = {
         name.removeprefix(DATA): value for name, value in zip(targets, values, strict=True) if name.startswith(DATA)
@@ -283,6 +287,9 @@ def pairs_of(document: Any) -> Pairs:
     """
     if not isinstance(document, dict):
         raise NotWindows
+    known = _FLAT_SHAPES.get(tuple(document))
+    if known is not None:
+        return _flat(document, known)
     event = document.get("Event")
     if isinstance(event, dict) and isinstance(event.get("System"), dict):
         return _evtx(event)
@@ -291,7 +298,13 @@ def pairs_of(document: Any) -> Pairs:
     if "winlog" in document or "winlog.channel" in document or "event_data" in document or "log_name" in document:
         return _beat(document)
     if "EventID" in document or "EventId" in document:
-        return _flat(document)
+        keys = tuple(document)
+        known = _flat_shape(keys)
+        if len(keys) <= MOST_MEMBERS:
+            if len(_FLAT_SHAPES) >= MOST_SHAPES:
+                _FLAT_SHAPES.clear()
+            _FLAT_SHAPES[keys] = known
+        return _flat(document, known)
     raise NotWindows
 
 
@@ -373,32 +386,51 @@ def _beat(document: Mapping[str, Any]) -> Pairs:
     return tuple(targets), values
 
 
-def _flat(document: Mapping[str, Any]) -> Pairs:
-    targets: list[str] = []
-    values: list[Any] = []
+_Getter = Callable[[Sequence[Any]], Sequence[Any]]
+_Shape = tuple[tuple[str, ...], _Getter | None]
+_FLAT_SHAPES: dict[tuple[str, ...], _Shape] = {}
+"""Keys of a flat record to its targets and what picks their values: thousands of records share their keys."""
+
+
+def _flat(document: Mapping[str, Any], known: _Shape) -> Pairs:
+    targets, pick = known
+    values: Sequence[Any] = tuple(document.values())
+    if pick is not None:
+        values = pick(values)
+    if dict not in map(type, values):
+        return targets, values
+    flat: list[str] = []
+    leaves: list[Any] = []
     seen: set[str] = set()
-    for key, value in document.items():
-        target = _FLAT.get(key)
-        if target is None:
-            if key in _DROPPED:
-                continue
-            target = DATA + key
-        if target in seen:
-            continue
+    for target, value in zip(targets, values, strict=True):
         if isinstance(value, dict):
-            _members(value, targets, values, seen, 2)
-            continue
-        seen.add(target)
-        targets.append(target)
-        values.append(value)
-    return tuple(targets), values
+            _members(value, flat, leaves, seen, 2)
+        elif target not in seen:
+            seen.add(target)
+            flat.append(target)
+            leaves.append(value)
+    return tuple(flat), leaves
+
+
+def _flat_shape(keys: Sequence[str]) -> _Shape:
+    found: dict[str, int] = {}
+    for place, key in enumerate(keys):
+        target = _FLAT.get(key)
+        if target is None and key not in _DROPPED:
+            target = DATA + key
+        if target is not None:
+            found.setdefault(target, place)
+    places = list(found.values())
+    if len(places) == len(keys):
+        return tuple(found), None
+    return tuple(found), lambda values: [values[place] for place in places]
 
 
 # From records of one shape to a table.
 
 
 def _shape_table(
-    targets: tuple[str, ...], rows: Sequence[int], records: Sequence[list[Any]], names: set[str]
+    targets: tuple[str, ...], rows: Sequence[int], records: Sequence[Sequence[Any]], names: set[str]
 ) -> pl.DataFrame:
     columns: dict[str, pl.Series] = {ROW: pl.Series(ROW, rows, dtype=pl.Int64)}
     rest: list[tuple[str | None, Sequence[Any]]] = []
@@ -425,7 +457,7 @@ def _shape_table(
             columns[target] = texts(target, values)
     if rest:
         columns["winlog.rest"] = _rest(rest, len(rows))
-    return _system(pl.DataFrame(list(columns.values())))
+    return pl.DataFrame(list(columns.values()))
 
 
 def _name(target: str) -> str:
@@ -448,12 +480,21 @@ def _rest(parts: Sequence[tuple[str | None, Sequence[Any]]], height: int) -> pl.
     return pl.Series("winlog.rest", made, dtype=pl.String)
 
 
+_PLAIN = frozenset({str, type(None)})
+_WHOLE = frozenset({int, type(None)})
+
+
 def texts(name: str, values: Sequence[Any]) -> pl.Series:
     """A column of text: text stays, other values in their JSON spelling, several values one a line."""
-    try:
+    kinds = frozenset(map(type, values))
+    if kinds <= _PLAIN:
         return pl.Series(name, values, dtype=pl.String)
-    except TypeError:
-        return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
+    if kinds <= _WHOLE:
+        try:
+            return pl.Series(name, values, dtype=pl.Int64).cast(pl.String)
+        except OverflowError:
+            pass
+    return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
 
 
 def _text(value: Any) -> str | None:
@@ -471,7 +512,7 @@ def _text(value: Any) -> str | None:
         return None  # too deep or too large to be written; the line itself is kept
 
 
-def _system(frame: pl.DataFrame) -> pl.DataFrame:
+def _system(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
     """Members of System to the types of their fields, the time, and the dataset."""
     made = [long(frame[name]).alias(name) for name in _NUMBERS if name in frame.columns]
     if "winlog.level" in frame.columns:
@@ -493,13 +534,7 @@ def _system(frame: pl.DataFrame) -> pl.DataFrame:
         made.append(
             pl.Series("error.message", [ANOMALIES["bad_time"] if one else None for one in bad], dtype=pl.String)
         )
-    channel = frame["winlog.channel"] if "winlog.channel" in frame.columns else None
-    if channel is None:
-        dataset = pl.Series("event.dataset", [OTHER] * frame.height, dtype=pl.String)
-    else:
-        known = {one: dataset_of(one) for one in channel.unique().to_list() if one is not None}
-        dataset = channel.replace_strict(known, default=OTHER, return_dtype=pl.String).alias("event.dataset")
-    made.append(dataset)
+    made.append(pl.Series("event.dataset", [dataset], dtype=pl.String).new_from_index(0, frame.height))
     return frame.with_columns(made).drop("_created", *_TIMES, strict=False)
 
 
