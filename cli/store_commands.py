@@ -1,20 +1,24 @@
-"""``store``: status and retain; the rest is in ``spool_commands`` and ``diode_commands``."""
+"""``store``: status and retain; the rest is in ``spool_commands``, ``diode_commands`` and ``migrate_commands``."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import diode_commands, options, spool_commands
+from cli import diode_commands, migrate_commands, options, spool_commands
 from cli.text import emit_json, local_time, say, table, tr
 from event.errors import ConfigError
+
+if TYPE_CHECKING:
+    from store.base import Store
 
 app = typer.Typer(help=tr("The event store.", "事件库。"), no_args_is_help=True, rich_markup_mode=None)
 spool_commands.register(app)
 diode_commands.register(app)
+migrate_commands.register(app)
 
 
 @app.command(
@@ -52,12 +56,14 @@ def status(
         rows = kept.status()
         incidents = len(kept.incidents())
         streams = diode_commands.streams_of(kept)
+        cluster = _health(kept)
     if json:
         emit_json(
             {
                 "store": str(settings.store),
                 "kind": "embedded" if isinstance(settings.store, Path) else "elastic",
                 "incidents": incidents,
+                **({"cluster": cluster} if cluster else {}),
                 "streams": diode_commands.streams_json(streams),
                 "datasets": [
                     {
@@ -90,7 +96,32 @@ def status(
     )
     if streams:
         diode_commands.print_streams(streams)
+    if cluster:
+        color = cluster["color"] or tr("unknown", "未知")
+        say(
+            tr(
+                f"cluster {color}: {cluster['nodes']} data nodes, {cluster['unassigned']} shards unassigned, "
+                f"{cluster['indices']} indices, {cluster['bytes']:,} bytes with replicas, {cluster['rate']:,.0f} documents/s",
+                f"集群状态 {_COLORS_ZH.get(color, color)}：数据节点 {cluster['nodes']} 个，未分配分片 {cluster['unassigned']} 个，"
+                f"索引 {cluster['indices']} 个，含副本 {cluster['bytes']:,} 字节，写入 {cluster['rate']:,.0f} 条/秒",
+            )
+        )
     say(tr(f"{incidents} incidents", f"网络安全事件 {incidents} 起"))
+
+
+_COLORS_ZH = {"green": "正常（green）", "yellow": "缺副本（yellow）", "red": "异常（red）"}
+
+
+def _health(store: Store) -> dict[str, Any] | None:
+    """How the cluster is, if the store lies in one."""
+    if not hasattr(store, "client"):
+        return None
+    from dataclasses import asdict
+
+    from store.elastic import ElasticStore
+    from store.elastic.health import health
+
+    return asdict(health(store.client, store.names)) if isinstance(store, ElasticStore) else None
 
 
 @app.command(
