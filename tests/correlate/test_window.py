@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from correlate.absence import Absence, state_of
 from correlate.hits import Alarm, Hit, WindowLimits
 from correlate.ir import Correlation
+from correlate.parse import parse_documents
 from correlate.tallies import Ranks, Sums
 from correlate.window import Window
-from tests.correlate.correlation_makers import SECOND, correlation, hit, problems
+from tests.correlate.correlation_makers import SECOND, correlation, documents, hit, problems
 
 
 def run(one: Correlation, hits: list[Hit], **limits: int) -> list[Alarm]:
@@ -312,3 +315,16 @@ def test_many_short_waits_leave_nothing_behind():
 def test_what_makes_no_sense_is_refused(kind: str, rules: int, body: dict[str, Any], message: str):
     (found,) = problems(kind, rules, **body)
     assert found.startswith(message)
+
+
+def test_the_example_of_the_documentation_is_a_valid_rule():
+    page = (Path(__file__).parents[2] / "docs/correlation.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    names = ["control_request", "control_answer", "control_refusal"]
+    parts = [{**part, "name": name, "title": name} for part, name in zip(documents("temporal", 3), names, strict=False)]
+    text = yaml.safe_dump_all(parts) + "---\n" + example
+    ruleset = parse_documents([Path("d.yml")], [text.encode()], {})
+    assert [problem.message for problem in ruleset.problems if problem.severity == "error"] == []
+    (one,) = ruleset.correlations
+    assert (one.type, one.timespan_ns, one.meta.alerts) == ("absence", 10 * SECOND, True)
+    assert [one.field_of("server", rule) for rule in one.rules] == ["destination.ip", "source.ip", "source.ip"]
