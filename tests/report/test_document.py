@@ -124,6 +124,32 @@ def test_no_chinese_report_shows_a_placeholder_or_a_bare_english_word(
             assert word in allowed, f"{word!r} in {text!r}"
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_was_not_shown_is_said(profile: str, story: Any) -> None:
+    alerts = story.evidence.alerts
+    some = pl.int_range(pl.len())
+    marked = alerts.with_columns(
+        pl.when(some < 2).then(pl.lit("sup-1")).alias("alert.suppressed_by"),
+        pl.when(some == 3).then(pl.lit("critical")).alias("alert.demoted_from"),
+    )
+    rules = [*story.evidence.rules, {"id": "c", "title": "c", "kind": "temporal_ordered"}]
+    quieter = replace(story.evidence, alerts=marked, rules=rules)
+    plain = replace(story.evidence, alerts=alerts[2:], rules=rules)
+    for lang, hidden, lowered, one in (
+        ("zh", "另有2条告警", "1条告警因超出班次告警限额被降级", "关联规则1条"),
+        ("en", "suppressions on record: 2;", "alert budget of the shift: 1;", "(1 of them correlations)"),
+    ):
+        text = build(profile, story, lang, evidence=quieter).metadata.rule_summary
+        assert hidden in text
+        assert lowered in text
+        assert one in text
+        # But for that sentence, the report is that of the alerts that are shown.
+        without = build(profile, story, lang, evidence=plain)
+        assert [w for w in words(build(profile, story, lang, evidence=quieter)) if hidden not in w] == [
+            w for w in words(without) if w != without.metadata.rule_summary
+        ]
+
+
 def prose(document: ReportDocument) -> list[str]:
     """What a reader sees as words: identifiers, file names and addresses are set in code columns and left out."""
     m = document.metadata
