@@ -85,7 +85,7 @@ def _all(*datasets: str) -> tuple[Place, ...]:
     return tuple(Place(one) for one in datasets)
 
 
-_FIXED: dict[LogSource, tuple[Place, ...]] = {
+FIXED: dict[LogSource, tuple[Place, ...]] = {
     ("ics", None, None): _all(*ICS_PROTOCOLS),
     **{("ics", None, name): _all(name) for name in _SENSOR},
     **{("network", None, name): _all(name) for name in _NETWORK_SERVICES - {"dns"}},
@@ -128,6 +128,7 @@ _FIXED: dict[LogSource, tuple[Place, ...]] = {
     ),
     ("rpc_firewall", "application", None): _all("windows.rpc_firewall"),
 }
+"""Logsources that are served the same whoever asks; Windows, Linux and applications are worked out."""
 
 _PROGRAMS: dict[str, tuple[str, ...]] = {
     "sshd": ("sshd", "sshd-session", "sshd-auth"),
@@ -196,7 +197,7 @@ def applications() -> Iterable[tuple[str, str]]:
 def places(product: str | None, category: str | None, service: str | None) -> tuple[Place, ...]:
     """Kinds of events that serve a logsource; none if we have no dataset for it."""
     product, category, service = (value.lower() if value else None for value in (product, category, service))
-    fixed = _FIXED.get((product, category, service))
+    fixed = FIXED.get((product, category, service))
     if fixed is not None:
         return fixed
     if product in ("zeek", "suricata") and category is None and service:

@@ -136,7 +136,100 @@ def rules_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"fields.md": fields_page, "cli.md": cli_page, "rules.md": rules_page}
+LOGSOURCES = """# Log sources
+
+Generated from `correlate/logsources.py` and `event/channels.py` by `./dev docs`.
+
+Rules that others wrote for the public Sigma taxonomy (SigmaHQ) run unchanged: the log source says which events they see, and the names
+of their fields are turned into ours. For our own log sources of industrial protocols see [sigma-ics.md](sigma-ics.md).
+
+## What is read
+
+`jianmen ingest` tells each input by its content, not by its name; gzip and zstd are unpacked.
+
+| input | becomes | notes |
+|---|---|---|
+| EVTX files | `windows.*` | needs `pip install 'jianmen[evtx]'`; damaged records and chunks are events of kind `pipeline_error`, a file that is cut is an error after its last whole chunk |
+| JSON lines of Windows events | `windows.*` | Winlogbeat (nested or dotted), NXLog and Mordor (flat), `evtx_dump` and Velociraptor (`System`, `EventData`) |
+| Linux audit log, RAW or ENRICHED | `auditd` | a row a record; what the event's SYSCALL and CWD records say is added to its other records |
+| access logs of Apache, nginx, IIS (W3C) | `web` | common, combined, with the virtual host in front; error logs of Apache and nginx too |
+| Squid's native access log | `proxy` | |
+| JSON lines of applications and clouds | `app.*` | one record a line: turn `{"Records": [..]}` of CloudTrail into lines with `jq -c '.Records[]'` |
+| Zeek, Suricata EVE, syslog, captures | | see [fields.md](fields.md) |
+
+## How names are turned
+
+The mappings are pySigma pipelines in `correlate/pipelines/`, and `sigma convert -p` takes them as well.
+
+* **Windows**: members of `System` have fields of their own (`EventID` is `event.code`, `Channel` is `winlog.channel`, `Provider_Name` is
+  `winlog.provider_name`, `Computer` is `host.name`); every other name is the member of EventData or UserData that it is: `CommandLine` is
+  `winlog.event_data.CommandLine`. Values are text as the event has them. Several values stand on lines of their own; members without a name are
+  `Data`; of names with spaces (`Threat Name`) both spellings that rules use exist (`ThreatName`, `Threat_Name`).
+* **Linux**: with `service: auditd`, `type` is `auditd.type` and every other name `auditd.data.<name>`. The categories use the fields of ECS
+  (`Image` is `process.executable`), which the audit log and Sysmon for Linux both fill.
+* **Web and proxy**: `cs-method` is `http.request.method`, `sc-status` is `http.response.status_code`, `cs-uri-query` is `url.original`, for that is
+  where public rules look for a path *and* its query. `url.original` is as it was sent, not decoded.
+* **Applications**: every name stands behind `app.data.`.
+* A name of our own catalogue ([fields.md](fields.md)) may be used in any rule.
+
+## How kinds of events are told apart
+
+A category of Windows is an event code within a channel; the code is joined to the condition of the rule. Where several kinds of events serve
+one category, a rule looks at all of them, with one exception: **Security 4688, 4657 and 5156** say less than Sysmon's events. A rule
+looks at them only if it names no field that they lack; else a filter on such a field would never hold, and the rule would match what its
+author wanted left out. They carry Sysmon's names beside their own (`Image`, `ParentImage`, `User`, `TargetObject`, `Details`, `Initiated` ...).
+
+A field that no event of the log source records is named by `jianmen rules check` (a warning with its line) and `jianmen rules status`.
+"""
+
+
+def logsources_page() -> str:
+    from correlate.logsources import FIXED, applications, places
+    from correlate.windows_sources import OTHER_CATEGORIES, SERVICES, SYSMON_CATEGORIES
+    from event.channels import CHANNELS
+
+    def shown(some: Any) -> str:
+        parts = []
+        for one in some:
+            name = f"`{one.dataset}{'*' if one.dataset.endswith('.') else ''}`"
+            if one.field:
+                name += f" with {one.field} {', '.join(one.values)}"
+            parts.append(name + (" if it has all fields" if one.strict else ""))
+        return "; ".join(parts)
+
+    lines = [*LOGSOURCES.splitlines(), "", "## Network, web and others", ""]
+    lines += ["| product | category | service | events |", "|---|---|---|---|"]
+    for source in sorted(FIXED, key=lambda one: tuple(part or "" for part in one)):
+        lines.append(f"| {' | '.join(part or '' for part in source)} | {shown(FIXED[source])} |")
+    lines += ["| zeek | | *path* | `zeek.<path>` |", "| suricata | | *event type* | `suricata.<event type>` |"]
+    lines += ["", "## Windows, by category", "", "| category | events |", "|---|---|"]
+    for category in sorted({*SYSMON_CATEGORIES, *OTHER_CATEGORIES} - {"antivirus"}):
+        lines.append(f"| {category} | {shown(places('windows', category, None))} |")
+    lines += ["", "## Windows, by service", "", "| service | dataset | channels |", "|---|---|---|"]
+    for service, datasets in SERVICES.items():
+        for dataset in datasets:
+            lines.append(f"| {service} | `{dataset}` | {cell(', '.join(CHANNELS[dataset]))} |")
+    lines += ["", "All other channels are `windows.other`; rules of `product: windows` alone see them.", ""]
+    lines += ["## Linux", "", "| category or service | events |", "|---|---|"]
+    for category in ("process_creation", "file_event", "file_delete", "network_connection", "process_termination"):
+        lines.append(f"| category {category} | {shown(places('linux', category, None))} |")
+    for service in ("auditd", "syslog", "auth", "sshd", "cron", "sudo", "vsftpd", "clamav", "guacamole"):
+        lines.append(f"| service {service} | {shown(places('linux', None, service))} |")
+    lines += ["", "## Applications and clouds", "", "| product | service | events |", "|---|---|---|"]
+    for product, service in applications():
+        lines.append(f"| {product} | {service} | {shown(places(product, None, service))} |")
+    lines.append(f"| opencanary | category application | {shown(places('opencanary', 'application', None))} |")
+    lines += [
+        "",
+        "## What has no events here",
+        "",
+        "macOS, command lines of network devices (cisco, fortigate, huawei, juniper), logs of application frameworks, databases, and",
+        "`category: firewall` (a flow carries no verdict of a firewall). Such rules are kept; `jianmen rules status` shows them as `no dataset`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"fields.md": fields_page, "cli.md": cli_page, "rules.md": rules_page, "logsources.md": logsources_page}
 
 
 def main() -> int:
