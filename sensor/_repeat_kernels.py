@@ -51,6 +51,15 @@ def _slot(size: int, one: np.uint64, two: np.uint64) -> Num:
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=True)
+def pack(data: U8, offset: I64, length: I64, out: U8) -> None:
+    """Copy messages one behind the other into ``out``, which is as long as they are together."""
+    to = 0
+    for i in range(len(offset)):
+        out[to : to + length[i]] = data[offset[i] : offset[i] + length[i]]
+        to += length[i]
+
+
+@nb.njit(nogil=True, cache=True, boundscheck=True)
 def find(
     data: U8,
     offset: I64,

@@ -21,11 +21,11 @@ from event.errors import InputError
 from sensor import kernels_layout as k
 from sensor.base import SensorLimits
 
-BLOCK = 4 << 20  # bytes read at once: 1 to 4 MiB were equally fast
+BLOCK = 4 << 20  # bytes read at once: 256 KiB to 4 MiB were equally fast
 _RAW = 1 << 18  # bytes of compressed input at once
 _IFACES = 4096  # interfaces in one section that are believed
-_PDU_FLUSH = 1 << 16  # messages
-_DATA_FLUSH = 8 << 20  # bytes of messages
+_PDU_FLUSH = 1 << 18  # messages
+_DATA_FLUSH = 24 << 20  # bytes of messages
 _ROW_FLUSH = 1 << 16  # rows of flows, ARP, signs
 
 _PCAP = {  # magic as it stands in the file: (big-endian, nanoseconds, record header)
@@ -236,15 +236,15 @@ def new_state(limits: SensorLimits, apps: int = 0b111110) -> k.State:
     )
 
 
-def compile_kernels() -> None:
-    """Compile, or load from the cache, every kernel, by walking two files without a frame."""
+def compile_kernels(kind: str) -> None:
+    """Compile, or load from the cache, what reads captures of a kind, by walking one without a frame."""
     from sensor import kernels
 
     state = new_state(SensorLimits(flows=16, streams=16, fragments=16))
     state.c[k.C_RECORD] = 16
     block = np.zeros(64, np.uint8)
-    kernels.walk_pcap(state, block, 0, 0)
-    kernels.walk_pcapng(state, block, 0, 0)
+    walk: Any = kernels.walk_pcap if kind == "pcap" else kernels.walk_pcapng
+    walk(state, block, 0, 0)
     kernels.drain(state)
 
 
@@ -422,7 +422,7 @@ class CaptureWalk:
         self.error = InputError(what, where=f"{self.name}, byte {self._base + self._start}")
 
     def take_error(self) -> InputError:
-        """The damage, given away: an error that is raised holds its frames, and they would hold it and all state here."""
+        """The damage, given away: a raised error holds its frames, and they would hold it and all state here."""
         error, self.error = self.error, None
         return error or InputError("not damaged", where=self.name)
 

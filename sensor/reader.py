@@ -37,7 +37,7 @@ from sensor.stream import running as number_within
 KINDS = ("pcap", "pcapng", "evtx", *PARSERS)
 
 _LOG_BLOCK = 8 << 20  # bytes of text at once: a few ten thousand lines
-_DECODE_AT_ONCE = 1 << 15  # messages: their decoded columns take some hundred bytes each
+_DECODE_AT_ONCE = 1 << 16  # messages: their decoded columns take some hundred bytes each
 _LONGEST_LINE = 1 << 24  # bytes; a longer line is cut there and counted
 
 

@@ -7,9 +7,14 @@ completed any more comes back as ``Broken``, and what is still open at the end o
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sensor.base import I64, U8
 
 Reason = Literal["incomplete", "orphan", "sequence", "too_long", "evicted"]
 
@@ -26,6 +31,25 @@ class Broken:
 
     reason: Reason
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Messages put together by ``Reassembler.join``.
+
+    Attributes:
+        part: Part that ended each, ``int64[m]``.
+        start: Where each begins in ``octets``.
+        length: Its bytes.
+        octets: Bytes of all.
+        left: Parts that were not touched, ``bool[n]``.
+    """
+
+    part: I64
+    start: I64
+    length: I64
+    octets: U8
+    left: npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -122,6 +146,44 @@ class Reassembler:
             return bytes(state.data), broken
         self._make_room(key, broken)
         return None, broken
+
+    def join(
+        self,
+        names: Sequence[Hashable],
+        key: I64,
+        data: U8,
+        first: I64,
+        last: I64,
+        sequence: I64,
+        start: I64,
+        length: I64,
+    ) -> Joined:
+        """Join, all at once, the parts of keys that have nothing but whole messages in these parts.
+
+        What comes out is what ``add`` would give, part by part; it needs no room for what is open in between.
+
+        Args:
+            names: Distinct keys.
+            key: Which of them each part has, ``int64[n]``.
+            data: Bytes of all parts.
+            first: 1 where a part begins a message, 0 where it goes on, -1 where only the part before can tell.
+            last: 1 where a part ends a message.
+            sequence: Number of the part, -1 where parts are not numbered.
+            start: Where each part begins in ``data``.
+            length: Bytes of each part.
+
+        Returns:
+            The messages, and which parts are left for ``add``.
+        """
+        from sensor._reassemble_kernels import join
+
+        odd = np.fromiter((name in self._open for name in names), np.int64, len(names))
+        made = np.empty((3, len(key)), np.int64)
+        octets = np.empty(int(length.sum()), np.uint8)
+        count = join(
+            data, key, first, last, sequence, start, length, self.modulus, self.message_bytes, odd, made, octets
+        )
+        return Joined(made[0, :count], made[1, :count], made[2, :count], octets, odd[key] != 0)
 
     def drop(self, key: Hashable) -> list[Broken]:
         """Give up what is open under ``key``."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from sensor.base import I64, PduBatch, Repeat, SensorLimits
+from sensor.columns import writable
 from sensor.pair import FLOW, PairState
 
 _SEED = secrets.randbits(62)  # an attacker who knew it could make messages that hash alike: slower, never wrong
@@ -41,10 +42,16 @@ class Chosen:
     facts: I64 | None
 
     def of(self, batch: PduBatch, begin: int, end: int) -> PduBatch:
-        """Some of them as a batch."""
+        """Some of them as a batch of its own, without the bytes of the others."""
+        from sensor._repeat_kernels import pack
+
         rows = self.rows[begin:end]
-        names = ("offset", "length", "flow", "direction", "timestamp", "frame", "flags", "expected")
-        return replace(batch, **{name: getattr(batch, name)[rows] for name in names})
+        names = ("length", "flow", "direction", "timestamp", "frame", "flags", "expected")
+        columns = {name: getattr(batch, name)[rows] for name in names}
+        ends = np.cumsum(columns["length"])
+        data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+        pack(writable(batch.data), batch.offset[rows], columns["length"], data)
+        return PduBatch(data=data, offset=ends - columns["length"], **columns)
 
     def columns(self, begin: int, messages: I64) -> list[pl.Series]:
         """``COUNT``, ``EARLIEST`` and ``LATEST`` of decoded rows; ``messages`` count from ``begin``."""
@@ -62,6 +69,7 @@ def choose(
     batch: PduBatch,
     rule: Repeat,
     state: PairState,
+    places: I64,
     open_flows: Iterable[int] = (),
     span_ns: int = SensorLimits().collapse_ns,
 ) -> Chosen | None:
@@ -71,6 +79,7 @@ def choose(
         batch: All messages.
         rule: The protocol's rule.
         state: Requests that wait since earlier batches.
+        places: A small number of each message's flow, one flow one number, ``int64[n]``; negative: not known.
         open_flows: Flows with a part of a message in the decoder's memory; all of their messages are decoded.
         span_ns: As for ``sensor.collapse.collapse``.
 
@@ -80,18 +89,16 @@ def choose(
     from sensor._repeat_kernels import SKIM_ROWS, find
 
     count = len(batch)
-    if count == 0:
+    if count == 0 or places.min() < 0:
         return None
-    flows, small = np.unique(batch.flow, return_inverse=True)
-    flow = small.astype(np.int64)
+    flows = np.full(int(places.max()) + 1, -1, np.int64)
+    flows[places] = batch.flow
     skim = np.zeros((SKIM_ROWS, count), np.int64)
     left = np.zeros(len(flows), np.int64)
-    data = batch.data if batch.data.flags.writeable else batch.data.copy()
-    rule.skim(data, batch.offset, batch.length, batch.direction, flow, skim, left)
+    data = writable(batch.data)
+    rule.skim(data, batch.offset, batch.length, batch.direction, places, skim, left)
     for one in open_flows:
-        at = int(np.searchsorted(flows, one))
-        if at < len(flows) and flows[at] == one:
-            left[at] = 1
+        left[flows == one] = 1
     carried_flow, carried_key = _carried(rule, state, flows)
     keep = np.empty(count, np.int64)
     facts = np.empty((3, count), np.int64)
@@ -99,7 +106,7 @@ def choose(
         data,
         batch.offset,
         batch.length,
-        flow,
+        places,
         batch.direction,
         batch.timestamp,
         skim,
@@ -120,12 +127,11 @@ def choose(
 
 
 def _carried(rule: Repeat, state: PairState, flows: I64) -> tuple[I64, I64]:
-    """Flows, as their places in ``flows``, and keys of the requests that wait."""
+    """Flows, as their numbers, and keys of the requests that wait."""
     none = np.zeros(0, np.int64)
     if state.waiting.is_empty():
         return none, none
     waiting = state.waiting.select(pl.col(FLOW), rule.key.cast(pl.Int64).alias("_key")).drop_nulls()
-    flow = waiting[FLOW].to_numpy()
-    at = np.minimum(np.searchsorted(flows, flow), len(flows) - 1)
-    here = flows[at] == flow
-    return at[here].astype(np.int64), waiting["_key"].to_numpy()[here].astype(np.int64)
+    here = pl.DataFrame({FLOW: flows, "_place": np.arange(len(flows), dtype=np.int64)})
+    met = waiting.join(here, on=FLOW, how="inner")
+    return met["_place"].to_numpy(), met["_key"].to_numpy()

@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,3 +100,53 @@ def test_every_byte_comes_back_or_waits_within_bounds(calls: list[tuple[int, byt
     for key in parts.keys():  # noqa: SIM118
         assert parts.drop(key)[0].reason == "incomplete"
     assert parts.pending == parts._held == 0
+
+
+part = st.tuples(st.integers(0, 2), st.booleans(), st.booleans(), st.integers(0, 3), st.binary(max_size=6))
+
+
+@given(parts=st.lists(part, max_size=30), numbered=st.booleans(), begun=st.booleans(), regular=st.booleans())
+def test_join_is_add_at_once(
+    parts: list[tuple[int, bool, bool, int, bytes]], numbered: bool, begun: bool, regular: bool
+) -> None:
+    """What ``join`` puts together is what ``add`` gives part by part, and it leaves alone what it is not sure of."""
+    if regular:  # numbers that fit, so that whole messages are not rare
+        counts: dict[int, int] = {}
+        fitting = []
+        for key, first, last, _, data in parts:
+            counts[key] = 0 if first else counts.get(key, 0) + 1
+            fitting.append((key, first, last, counts[key] % 4, data))
+        parts = fitting
+    one, other = Reassembler(message_bytes=12, modulus=4), Reassembler(message_bytes=12, modulus=4)
+    if begun:
+        for reassembler in (one, other):
+            reassembler.add(1, b"begun", first=True, last=False, sequence=0 if numbered else None)
+    data = np.frombuffer(b"".join(p[4] for p in parts), np.uint8).copy()
+    length = np.array([len(p[4]) for p in parts], np.int64)
+
+    def column(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.array(values, np.int64)
+
+    joined = one.join(
+        [0, 1, 2],
+        column([p[0] for p in parts]),
+        data,
+        column([p[1] if numbered else -1 for p in parts]),
+        column([p[2] for p in parts]),
+        column([p[3] if numbered else -1 for p in parts]),
+        np.cumsum(length) - length,
+        length,
+    )
+    got = {
+        int(i): joined.octets[start : start + size].tobytes()
+        for i, start, size in zip(joined.part, joined.start, joined.length, strict=True)
+    }
+    assert 1 not in {parts[i][0] for i in got} or not begun
+    wanted = {}
+    for i, (key, first, last, number, octets) in enumerate(parts):
+        begins = first if numbered else key not in other
+        message, broken = other.add(key, octets, first=begins, last=last, sequence=number if numbered else None)
+        assert joined.left[i] or not broken
+        if message is not None and not joined.left[i]:
+            wanted[i] = message
+    assert got == wanted

@@ -92,7 +92,7 @@ def run(decoder: Decoder, batches: Sequence[PduBatch], *, repeats: bool) -> list
         if repeats:
             assert decoder.repeat is not None
             flows = decode.open_flows() if decoder.new is not None else ()  # type: ignore[attr-defined]
-            chosen = choose(batch, decoder.repeat, state, flows)
+            chosen = choose(batch, decoder.repeat, state, batch.flow, flows)
         table = decode(batch if chosen is None else chosen.of(batch, 0, len(chosen.rows)))
         if table.is_empty():
             continue
@@ -195,7 +195,7 @@ def test_polls_are_not_decoded() -> None:
     still = batch.timestamp // 1_000_000
     batch = PduBatch(**{**{n: getattr(batch, n) for n in batch.__slots__}, "timestamp": still})
     assert MODBUS.repeat is not None
-    chosen = choose(batch, MODBUS.repeat, PairState())
+    chosen = choose(batch, MODBUS.repeat, PairState(), batch.flow)
     assert chosen is not None
     assert chosen.rows.tolist() == [0, 1]
     assert chosen.facts is not None

@@ -79,9 +79,16 @@ class Dnp3Decode:
         source, destination = link[k.L_SOURCE], link[k.L_DESTINATION]
         flows = pdus.flow * 2 + pdus.direction
         slow = carries & good & (parts | self._after_open(flows, source, destination, carries & good, octet))
+        rows = np.flatnonzero(slow)
+        conversation, names = _conversations(flows[rows], source[rows], destination[rows])
+        mark = octet[rows]
+        whole = self.reassembler.join(
+            names, conversation, user, (mark >> 6) & 1, (mark >> 7) & 1, mark & 0x3F, at[rows] + 1, size[rows] - 1
+        )
+        ended = rows[whole.part]
         made: list[tuple[int, int, int, int]] = []
         extra: list[bytes] = []
-        end = len(user)
+        end = len(user) + len(whole.octets)
 
         def add(frame: int, data: bytes, code: int) -> None:
             nonlocal end
@@ -89,31 +96,32 @@ class Dnp3Decode:
             extra.append(data)
             end += len(data)
 
-        rows = np.flatnonzero(slow)
-        octets = user.tobytes()
+        rows = rows[whole.left]
+        octets = user.tobytes() if len(rows) else b""
         columns = (flows, source, destination, octet, at, size)
-        for i, flow, sender, receiver, mark, begin, count in zip(
+        for i, flow, sender, receiver, transport, begin, count in zip(
             rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
         ):
             message, broken = self.reassembler.add(
                 (flow, sender, receiver),
                 octets[begin + 1 : begin + count],
-                first=bool(mark & 0x40),
-                last=bool(mark & 0x80),
-                sequence=mark & 0x3F,
+                first=bool(transport & 0x40),
+                last=bool(transport & 0x80),
+                sequence=transport & 0x3F,
             )
             for one in broken:
                 # A later segment does not begin with an application header: its bytes say nothing.
                 add(i, b"" if one.reason == "orphan" else one.data, _BROKEN[one.reason])
             if message is not None:
                 add(i, message, k.OK)
-        late = np.array(made, np.int64).reshape(-1, 4).T
+        joined = np.stack([ended, len(user) + whole.start, whole.length, np.full(len(ended), k.OK, np.int64)])
+        late = np.concatenate([joined, np.array(made, np.int64).reshape(-1, 4).T], axis=1)
         pdu, start, length, error = (
             np.concatenate([column[~slow], late[n]]) for n, column in enumerate((pdu, start, length, error))
         )
         start = np.where(length == 0, -1, start)
         order = np.argsort(pdu, kind="stable")
-        data = np.concatenate([user, np.frombuffer(b"".join(extra), np.uint8)])
+        data = np.concatenate([user, whole.octets, np.frombuffer(b"".join(extra), np.uint8)])
         return pdu[order], start[order], length[order], error[order], data
 
     def _after_open(self, flows: I64, source: I64, destination: I64, counts: Bool, octet: I64) -> Bool:
@@ -131,6 +139,20 @@ class Dnp3Decode:
         for i in sorted_at[first].tolist():
             after[i] = (int(flows[i]), int(source[i]), int(destination[i])) in self.reassembler
         return after
+
+
+def _conversations(flow: I64, source: I64, destination: I64) -> tuple[I64, list[tuple[int, int, int]]]:
+    """Number the triples of flow, sender and receiver.
+
+    Returns:
+        The number of each row's, and the triples.
+    """
+    _, small = np.unique(flow, return_inverse=True)
+    _, first, number = np.unique(
+        (small.astype(np.int64) << 32) | (source << 16) | destination, return_index=True, return_inverse=True
+    )
+    triples = zip(flow[first].tolist(), source[first].tolist(), destination[first].tolist(), strict=True)
+    return number.astype(np.int64), list(triples)
 
 
 def decode(pdus: PduBatch) -> pl.DataFrame:

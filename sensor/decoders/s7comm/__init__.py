@@ -66,12 +66,19 @@ class S7commDecode:
             return pdu, start, length, error, pdus.data
         flows = pdus.flow * 2 + pdus.direction
         slow = carries & (parts | self._after_part(flows, carries, last)) & (kind == 0xF0)
+        rows = np.flatnonzero(slow)
+        names, key = np.unique(flows[rows], return_inverse=True)
+        unknown = np.full(len(rows), -1, np.int64)
+        whole = self.reassembler.join(
+            names.tolist(), key, pdus.data, unknown, last[rows], unknown, start[rows], length[rows]
+        )
+        ended = rows[whole.part]
         made: list[tuple[int, int, int, int]] = []
         extra: list[bytes] = []
-        end = len(pdus.data)
-        rows = np.flatnonzero(slow)
-        octets = pdus.data.tobytes()
-        for i, key, at, size, is_last in zip(
+        end = len(pdus.data) + len(whole.octets)
+        rows = rows[whole.left]
+        octets = pdus.data.tobytes() if len(rows) else b""
+        for i, of_flow, at, size, is_last in zip(
             rows.tolist(),
             flows[rows].tolist(),
             start[rows].tolist(),
@@ -80,20 +87,22 @@ class S7commDecode:
             strict=True,
         ):
             body = octets[at : at + size]
-            message, broken = self.reassembler.add(key, body, first=key not in self.reassembler, last=bool(is_last))
+            first = of_flow not in self.reassembler
+            message, broken = self.reassembler.add(of_flow, body, first=first, last=bool(is_last))
             done = [(one.data, _BROKEN[one.reason]) for one in broken]
             if message is not None:
                 done.append((message, int(error[i])))
-            for whole, code in done:
-                made.append((i, end, len(whole), code))
-                extra.append(whole)
-                end += len(whole)
-        late = np.array(made, np.int64).reshape(-1, 4).T
+            for octet_string, code in done:
+                made.append((i, end, len(octet_string), code))
+                extra.append(octet_string)
+                end += len(octet_string)
+        joined = np.stack([ended, len(pdus.data) + whole.start, whole.length, error[ended]])
+        late = np.concatenate([joined, np.array(made, np.int64).reshape(-1, 4).T], axis=1)
         pdu, start, length, error = (
             np.concatenate([column[~slow], late[n]]) for n, column in enumerate((pdu, start, length, error))
         )
         order = np.argsort(pdu, kind="stable")
-        data = np.concatenate([pdus.data, np.frombuffer(b"".join(extra), np.uint8)])
+        data = np.concatenate([pdus.data, whole.octets, np.frombuffer(b"".join(extra), np.uint8)])
         return pdu[order], start[order], length[order], error[order], data
 
     def _after_part(self, flows: I64, carries: npt.NDArray[np.bool_], last: I64) -> npt.NDArray[np.bool_]:
