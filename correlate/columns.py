@@ -1,7 +1,7 @@
-"""From a column to one small integer a row: the set of atoms that hold for its value.
+"""The distinct values of a column, and a number for each row.
 
-Values are looked at once each (numbers: once for each interval between the numbers that rules name); the set of
-atoms that hold, a *signature*, is interned as an integer. Both tables live across batches and are bounded.
+Values between which it makes no difference may share a number: of numbers, those in the same interval between the
+numbers that rules name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from correlate.atoms import Matcher, Value
+from correlate.atoms import Matcher
 
 Codes = npt.NDArray[np.int64]
 
@@ -24,81 +24,6 @@ NOTHING = 1
 
 _INT64 = (-(2**63), 2**63 - 1)
 _PART_RANGE = {"minute": 60, "hour": 24, "day": 32, "week": 54, "month": 13, "year": 1}  # year comes first, unbounded
-
-
-class Column:
-    """The signatures of one column (or of all texts, for keywords)."""
-
-    def __init__(self, matcher: Matcher) -> None:
-        """Start with empty tables."""
-        self.matcher = matcher
-        self.resets = 0
-        self._forget()
-
-    def _forget(self) -> None:
-        self.signatures: list[frozenset[int]] = [self.matcher.absent, frozenset()]
-        self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
-        self._known: dict[str, int] = {}
-
-    @property
-    def size(self) -> int:
-        """Values and signatures held."""
-        return len(self._known) + len(self.signatures)
-
-    def reset(self) -> None:
-        """Forget all; numbers of signatures given before mean nothing after."""
-        self.resets += 1
-        self._forget()
-
-    def encode(self, series: pl.Series) -> Codes:
-        """Signature of each row, ``int64[n]``."""
-        if isinstance(series.dtype, pl.List):
-            return self._encode_lists(series)
-        codes, values = distinct(series, self.matcher)
-        if not values:
-            return np.zeros(len(series), np.int64)
-        table = np.empty(len(values) + 1, np.int64)
-        table[:-1] = [self._signature(value) for value in values]
-        table[-1] = ABSENT  # rows without a value have code -1
-        return table[codes]
-
-    def _signature(self, value: Value) -> int:
-        if isinstance(value, str):
-            found = self._known.get(value)
-            if found is None:
-                found = self._known[value] = self.intern(self.matcher.holds(value))
-            return found
-        return self.intern(self.matcher.holds(value))
-
-    def intern(self, holds: frozenset[int]) -> int:
-        """The number of a set of atoms."""
-        found = self._ids.get(holds)
-        if found is None:
-            found = self._ids[holds] = len(self.signatures)
-            self.signatures.append(holds)
-        return found
-
-    def _encode_lists(self, series: pl.Series) -> Codes:
-        """A list has the atoms of all its elements."""
-        inner, rows = elements(series)
-        result = np.zeros(len(series), np.int64)
-        result[rows] = NOTHING
-        codes = self.encode(inner)
-        telling = codes != NOTHING
-        if not telling.any():
-            return result
-        rows, codes = rows[telling], codes[telling]
-        single = np.ones(len(rows), bool)
-        same = rows[1:] == rows[:-1]
-        single[1:] &= ~same
-        single[:-1] &= ~same
-        result[rows[single]] = codes[single]
-        joined: dict[int, frozenset[int]] = {}
-        for row, code in zip(rows[~single].tolist(), codes[~single].tolist(), strict=True):
-            joined[row] = joined.get(row, frozenset()) | self.signatures[code]
-        for row, holds in joined.items():
-            result[row] = self.intern(holds)
-        return result
 
 
 def elements(series: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int64]]:

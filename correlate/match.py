@@ -1,11 +1,15 @@
 """All rules of a dataset over a whole batch of events.
 
-1. Each column that rules ask about becomes one integer a row: the set of atoms that hold (``correlate.columns``).
-2. Rows whose integers are all the same are one case. Each case is decided once and remembered.
-3. For a new case, the atoms that hold lead to the rules that could match (every rule names atoms of which one must
+1. A field or two tell kinds of events apart (``event.code``): for each kind, those conditions are settled once, and few
+   rules and columns remain (``_Kind``).
+2. Each column that they ask about becomes one integer a row: the set of atoms that hold (``correlate.signatures``).
+3. Rows whose integers are all the same are one case. Each case is decided once and remembered.
+4. For a new case, the atoms that hold lead to the rules that could match (every rule names atoms of which one must
    hold, its *witnesses*); those rules are evaluated by set membership.
+5. Keywords are looked for in one pass over all texts of the events whose rules have any (``correlate.keywords``).
 
 Everything that is remembered is bounded; when a bound is reached the tables are emptied and ``resets`` counts it.
+Why it is done so: ADR 0006.
 """
 
 from __future__ import annotations
@@ -21,16 +25,19 @@ import numpy.typing as npt
 import polars as pl
 
 from correlate.atoms import Matcher, text_of
-from correlate.columns import ABSENT, NOTHING, Codes, Column, distinct, elements
+from correlate.columns import NOTHING, Codes
 from correlate.fold import fold
-from correlate.ir import Node, atoms_of
+from correlate.ir import Node
+from correlate.keywords import NOT_SEARCHED, Keywords
+from correlate.signatures import Signatures
+from correlate.trees import Shape, Tree, index, leaves, shape, simplify
 
-NOT_SEARCHED = frozenset(
-    {"event.id", "event.dataset", "event.kind", "event.module", "log.file.path", "observer.name", "flow.id"}
-)
-"""Columns that keywords do not look into: they are ours, not the event's content."""
+Rows = npt.NDArray[np.int64]
 
-_LEARN_AT = (256, 4096, 65536)  # new cases after which witnesses are chosen anew by how often atoms held
+_LEARN_AT = (32, 256, 2048, 16384)  # new cases after which witnesses are chosen anew by how often atoms held
+_TELLING = 16  # rules that must ask for values of a field before it tells kinds of events apart
+_KINDS = 4096  # kinds of events that are remembered
+_PRIOR = {"null": 1000.0, "part": 50.0, "cmp": 20.0, "bool": 20.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,204 +50,85 @@ class Limits:
     """Decided cases of one dataset."""
 
 
-class _Tree:
-    """One condition over numbers of atoms."""
-
-    __slots__ = ("children", "kind", "leaves")
-
-    def __init__(self, kind: str, leaves: frozenset[int], children: tuple[_Tree, ...]) -> None:
-        self.kind = kind
-        self.leaves = leaves
-        self.children = children
-
-    def holds(self, true: set[int]) -> bool:
-        if self.kind == "or":
-            return not self.leaves.isdisjoint(true) or any(child.holds(true) for child in self.children)
-        if self.kind == "and":
-            return self.leaves <= true and all(child.holds(true) for child in self.children)
-        return not self.children[0].holds(true)
-
-    def witnesses(self, cost: Callable[[int], float]) -> frozenset[int] | None:
-        """Atoms of which at least one holds whenever the tree does, cheaply chosen; None if there are none."""
-        if self.kind == "not":
-            return None
-        below = [child.witnesses(cost) for child in self.children]
-        if self.kind == "or":
-            known = [one for one in below if one is not None]
-            return self.leaves.union(*known) if len(known) == len(below) else None
-        options = [one for one in below if one is not None] + [frozenset({leaf}) for leaf in self.leaves]
-        return min(options, key=lambda one: sum(map(cost, one)), default=None)
-
-
-class Plan:
-    """The rules of one dataset, ready.
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Conditions with numbered atoms, plain data that JSON can hold.
 
     Attributes:
-        seconds: Time spent on each rule alone.
-        shared_seconds: Time spent on columns and cases, for all rules together.
-        resets: How often the tables were emptied because they were full.
+        atoms: (field, operator, payload) by number.
+        trees: A tree for each rule (``correlate.trees``).
     """
 
-    def __init__(self, conditions: Sequence[Node], *, limits: Limits | None = None, one_pass: bool = True) -> None:
-        """Prepare conditions.
+    atoms: Sequence[tuple[str | None, str, Any]]
+    trees: Sequence[Shape]
 
-        Args:
-            conditions: One for each rule, see ``correlate.ir``.
-            limits: Bounds of what is remembered.
-            one_pass: Use Hyperscan where it is installed.
-        """
-        self._limits = limits or Limits()
-        self._numbers: dict[tuple[str | None, str, str], int] = {}
-        atoms: list[tuple[str | None, str, Any]] = []
-        for condition in conditions:
-            for field, op, payload in atoms_of(condition):
-                key = (field, op, repr(payload))
-                if key not in self._numbers:
-                    self._numbers[key] = len(atoms)
-                    atoms.append((field, op, payload))
-        self._trees = [self._tree(condition) for condition in conditions]
-        by_field: dict[str | None, list[tuple[int, str, Any]]] = {}
-        self._references: list[tuple[int, str, str, str]] = []
-        for number, (field, op, payload) in enumerate(atoms):
-            if op == "fieldref" and field is not None:
-                self._references.append((number, field, payload[0], payload[1]))
+
+def number(conditions: Sequence[Node], constants: Mapping[str, str] | None = None) -> Numbered:
+    """Number the atoms of conditions; the same atom has the same number everywhere.
+
+    Args:
+        conditions: One for each rule.
+        constants: Fields that have the same value in all events, and that value: what is asked of them is settled.
+    """
+    numbers: dict[tuple[str | None, str, str], int | bool] = {}
+    atoms: list[tuple[str | None, str, Any]] = []
+
+    def one(field: str | None, op: str, payload: Any) -> int | bool:
+        key = (field, op, repr(payload))
+        found = numbers.get(key)
+        if found is None:
+            if constants and field is not None and field in constants and op != "fieldref":
+                found = bool(Matcher([(0, op, payload)], one_pass=False).holds(constants[field]))
             else:
-                by_field.setdefault(field, []).append((number, op, payload))
-        keywords = by_field.pop(None, [])
-        self._columns = {str(field): Column(Matcher(of, one_pass=one_pass)) for field, of in by_field.items()}
-        self._keywords: tuple[Column, Column] | None = None
-        if keywords:
-            texts = [one for one in keywords if one[1] != "num"]
-            numeric = [one for one in keywords if one[1] == "num"]
-            self._keywords = (Column(Matcher(texts, one_pass=one_pass)), Column(Matcher(numeric)))
-        self._always: list[int] = []
-        self._by_witness: dict[int, list[int]] = {}
+                found = len(atoms)
+                atoms.append((field, op, payload))
+            numbers[key] = found
+        return found
+
+    return Numbered(atoms, [simplify(shape(condition, one), {}) for condition in conditions])
+
+
+class Kind:
+    """Events that agree on the fields which tell kinds apart: what is left of the rules for them.
+
+    Attributes:
+        certain: Rules that match every event of the kind.
+        fields: Columns that the other rules ask about.
+        references: Atoms that compare two columns: (atom, field, other field, mode).
+        keywords: Some rule has keywords.
+        cases: Signatures of the columns, as bytes, to the rules that match.
+    """
+
+    def __init__(self, numbered: Numbered, candidates: Sequence[int], known: Mapping[int, bool]) -> None:
+        """Settle what is known."""
+        self.certain: list[int] = []
+        self.trees: list[tuple[int, Tree]] = []
+        asked: dict[int, None] = {}
+        for rule in candidates:
+            left = simplify(numbered.trees[rule], known)
+            if left is True:
+                self.certain.append(rule)
+            elif left is not False:
+                self.trees.append((rule, Tree(left)))
+                asked.update(dict.fromkeys(leaves(left)))
+        atoms = [(atom, *numbered.atoms[atom]) for atom in asked]
+        self._by_rule = dict(self.trees)
+        self.fields = list(dict.fromkeys(field for _, field, op, _ in atoms if field is not None and op != "fieldref"))
+        self.references = [
+            (atom, field, payload[0], payload[1]) for atom, field, op, payload in atoms if op == "fieldref" and field
+        ]
+        self.keywords = any(field is None for _, field, _, _ in atoms)
+        self._prior = {atom: _PRIOR.get(op, 1.0) for atom, _, op, _ in atoms}
         self._seen: Counter[int] = Counter()
         self._new_cases = 0
+        self.cases: dict[bytes, tuple[int, ...]] = {}
         self._choose_witnesses()
-        self._cases: dict[bytes, tuple[int, ...]] = {}
-        self.seconds = [0.0] * len(conditions)
-        self.shared_seconds = 0.0
-        self.resets = 0
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """Fields that the rules ask about."""
-        named = {name for _, field, other, _ in self._references for name in (field, other)}
-        return frozenset(self._columns) | named
-
-    def _tree(self, node: Node) -> _Tree:
-        if node[0] == "atom":
-            return _Tree("and", frozenset({self._numbers[node[1], node[2], repr(node[3])]}), ())
-        if node[0] == "not":
-            return _Tree("not", frozenset(), (self._tree(node[1]),))
-        below = [self._tree(child) for child in node[1]]
-        single = [one for one in below if one.kind == "and" and len(one.leaves) == 1 and not one.children]
-        leaves = frozenset(leaf for one in single for leaf in one.leaves)
-        return _Tree(node[0], leaves, tuple(one for one in below if one not in single))
 
     def _choose_witnesses(self) -> None:
-        costs = {"null": 1000.0, "part": 50.0, "cmp": 20.0, "bool": 20.0}
-        prior = [costs.get(op, 1.0) for _, op, _ in self._numbers]
-        seen = self._seen
-        self._always, self._by_witness = [], {}
-        for rule, tree in enumerate(self._trees):
-            witnesses = tree.witnesses(lambda atom: prior[atom] + 100.0 * seen[atom])
-            if witnesses is None:
-                self._always.append(rule)
-            else:
-                for atom in witnesses:
-                    self._by_witness.setdefault(atom, []).append(rule)
+        self._by_witness, self._always = index(self.trees, lambda atom: self._prior[atom] + 100.0 * self._seen[atom])
 
-    def match(self, events: pl.DataFrame) -> dict[int, npt.NDArray[np.int64]]:
-        """Find the rows that each rule matches.
-
-        Args:
-            events: A table of one dataset.
-
-        Returns:
-            Number of the rule to its rows, rising; rules that match nothing are absent.
-        """
-        started = perf_counter()
-        own = 0.0
-        self._bound()
-        height = events.height
-        if not height or not self._trees:
-            return {}
-        fixed, loose = self._encode(events)
-        first, inverse = _cases([*fixed, *loose], height)
-        vectors = np.zeros((len(first), len(fixed)), np.int32)
-        for place, codes in enumerate(fixed):
-            vectors[:, place] = codes[first]
-        spare = np.stack([codes[first] for codes in loose], axis=1) if loose else np.zeros((len(first), 0), np.int64)
-        spare[spare == NOTHING] = ABSENT
-        told: list[bool] = np.asarray(spare.any(axis=1)).tolist()
-        hits: dict[int, list[int]] = {}
-        for case in range(len(first)):
-            words = np.unique(spare[case]).tobytes() if told[case] else b""
-            key = vectors[case].tobytes() + words
-            rules = self._cases.get(key)
-            if rules is None:
-                before = perf_counter()
-                rules = self._cases[key] = self._decide(vectors[case].tolist(), words)
-                own += perf_counter() - before
-            for rule in rules:
-                hits.setdefault(rule, []).append(case)
-        result: dict[int, npt.NDArray[np.int64]] = {}
-        if hits:
-            order = np.argsort(inverse, kind="stable")
-            edges = np.searchsorted(inverse[order], np.arange(len(first) + 1))
-            for rule, cases in hits.items():
-                result[rule] = np.sort(np.concatenate([order[edges[case] : edges[case + 1]] for case in cases]))
-        self.shared_seconds += perf_counter() - started - own
-        return result
-
-    def _bound(self) -> None:
-        columns = [*self._columns.values(), *(self._keywords or ())]
-        if sum(column.size for column in columns) > self._limits.values or len(self._cases) > self._limits.cases:
-            self.resets += 1
-            self._cases.clear()
-            for column in columns:
-                column.reset()
-
-    def _encode(self, events: pl.DataFrame) -> tuple[list[Codes], list[Codes]]:
-        """Signatures of columns and references in fixed order; then of each column that keywords look into."""
-        none = np.zeros(events.height, np.int64)
-        fixed = [
-            column.encode(events[field]) if field in events.columns else none for field, column in self._columns.items()
-        ]
-        fixed += [_refers(events, field, other, mode) for _, field, other, mode in self._references]
-        loose: list[Codes] = []
-        if self._keywords is not None:
-            texts, numbers = self._keywords
-            for name in events.columns:
-                if name in NOT_SEARCHED:
-                    continue
-                dtype = events.schema[name]
-                inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-                if inner == pl.String:
-                    codes = texts.encode(events[name])
-                elif inner.is_numeric():
-                    # Below zero, so that they are told from signatures of texts.
-                    codes = numbers.encode(events[name])
-                    codes = np.where(codes > NOTHING, -codes, codes)
-                else:
-                    continue
-                if ((codes > NOTHING) | (codes < 0)).any():
-                    loose.append(codes)
-        return fixed, loose
-
-    def _decide(self, vector: Sequence[int], words: bytes) -> tuple[int, ...]:
-        """Rules that match a case."""
-        true: set[int] = set()
-        for column, code in zip(self._columns.values(), vector, strict=False):
-            true |= column.signatures[code]
-        for (number, _, _, _), code in zip(self._references, vector[len(self._columns) :], strict=True):
-            if code > NOTHING:
-                true.add(number)
-        if self._keywords is not None:
-            for code in np.frombuffer(words, np.int64).tolist():
-                true |= self._keywords[0].signatures[code] if code > 0 else self._keywords[1].signatures[-code]
+    def decide(self, true: set[int], seconds: list[float]) -> tuple[int, ...]:
+        """Rules that match where exactly these atoms hold; adds up the time of each."""
         self._seen.update(true)
         self._new_cases += 1
         if self._new_cases in _LEARN_AT:
@@ -251,13 +139,347 @@ class Plan:
         found: list[int] = []
         for rule in sorted(candidates):
             before = perf_counter()
-            if self._trees[rule].holds(true):
+            if self._by_rule[rule].holds(true):
                 found.append(rule)
-            self.seconds[rule] += perf_counter() - before
+            seconds[rule] += perf_counter() - before
         return tuple(found)
 
 
-def _cases(columns: Sequence[Codes], height: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+class Plan:
+    """The rules of one dataset, ready.
+
+    Attributes:
+        constants: Fields that have the same value in all events, and that value.
+        columns: The fields that rules ask about.
+        telling: Those of them that tell kinds of events apart.
+        seconds: Time spent on each rule alone.
+        shared_seconds: Time spent on columns and cases, for all rules together.
+        resets: How often the tables were emptied because they were full.
+    """
+
+    def __init__(
+        self,
+        conditions: Sequence[Node] | Numbered,
+        *,
+        constants: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        one_pass: bool = True,
+        kept: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Prepare conditions.
+
+        Args:
+            conditions: One for each rule, see ``correlate.ir``.
+            constants: Fields that have the same value in all events, and that value.
+            limits: Bounds of what is remembered.
+            one_pass: Use Hyperscan where it is installed.
+            kept: What ``dump`` of a plan of equal conditions gave.
+        """
+        self._limits = limits or Limits()
+        self.constants = dict(constants or {})
+        self._numbered = conditions if isinstance(conditions, Numbered) else number(conditions, constants)
+        self._kept = kept or {}
+        by_field: dict[str | None, list[tuple[int, str, Any]]] = {}
+        for atom, (field, op, payload) in enumerate(self._numbered.atoms):
+            if op != "fieldref":
+                by_field.setdefault(field, []).append((atom, op, payload))
+        words = by_field.pop(None, [])
+        self.keywords = Keywords(words, one_pass=one_pass, kept=self._kept.get("", b"")) if words else None
+        self.columns = {
+            str(field): Signatures(of, one_pass=one_pass, kept=self._kept.get(str(field), b""))
+            for field, of in by_field.items()
+        }
+        self.telling, self._by_telling, self._untold = self._tell()
+        self._telling_atoms = [
+            atom
+            for atom, (field, op, _) in enumerate(self._numbered.atoms)
+            if field in self.telling and op != "fieldref"
+        ]
+        self._kinds: dict[tuple[int, ...], Kind] = {}
+        self._decided = 0
+        self.seconds = [0.0] * len(self._numbered.trees)
+        self.shared_seconds = 0.0
+        self.resets = 0
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields that the rules ask about."""
+        named = [
+            name for field, op, payload in self._numbered.atoms if op == "fieldref" for name in (field, payload[0])
+        ]
+        return frozenset(self.columns).union(name for name in named if name is not None)
+
+    def dump(self) -> dict[str, bytes]:
+        """Compiled passes by field, for ``kept``."""
+        dumped = {field: column.dump() for field, column in self.columns.items()}
+        if self.keywords is not None:
+            dumped[""] = self.keywords.dump()
+        return {field: blob for field, blob in dumped.items() if blob is not None}
+
+    def _tell(self) -> tuple[tuple[str, ...], dict[int, list[int]], list[int]]:
+        """Fields that tell kinds apart: those of which most rules ask for a few values outright.
+
+        Returns:
+            Up to two fields; atom to the rules that need it (or another of theirs); rules that need none.
+        """
+        atoms = self._numbered.atoms
+        count: Counter[str] = Counter()
+        for tree in self._numbered.trees:
+            count.update({field for part in _parts(tree) if (field := self._asked(part)) is not None})
+        half = max(_TELLING, len(self._numbered.trees) // 4)
+        telling = tuple(field for field, rules in count.most_common(2) if rules >= half)
+        trees = [
+            (rule, Tree(tree))
+            for rule, tree in enumerate(self._numbered.trees)
+            if telling and not isinstance(tree, bool)
+        ]
+        certain = [rule for rule, tree in enumerate(self._numbered.trees) if tree is True]
+        by_witness, always = index(
+            trees, lambda atom: 1.0 if atoms[atom][0] in telling and atoms[atom][1] != "null" else None
+        )
+        return telling, by_witness, [*always, *certain] if telling else list(range(len(self._numbered.trees)))
+
+    def _asked(self, part: Shape) -> str | None:
+        """The field, if the part of a condition is that it has one of some values."""
+        some = part[1] if isinstance(part, list) and part[0] == "or" else [part]
+        fields = set()
+        for one in some:
+            if not isinstance(one, int) or isinstance(one, bool) or self._numbered.atoms[one][1] not in ("eq", "num"):
+                return None
+            fields.add(self._numbered.atoms[one][0])
+        return fields.pop() if len(fields) == 1 else None
+
+    def kind(self, told: tuple[int, ...]) -> Kind:
+        """What is left of the rules for events with these signatures of the telling fields."""
+        found = self._kinds.get(told)
+        if found is None:
+            holds: set[int] = set()
+            for field, code in zip(self.telling, told, strict=True):
+                holds |= self.columns[field].sets[code]
+            candidates = set(self._untold)
+            for atom in holds:
+                candidates.update(self._by_telling.get(atom, ()))
+            known = {atom: atom in holds for atom in self._telling_atoms}
+            found = self._kinds[told] = Kind(self._numbered, sorted(candidates), known)
+        return found
+
+    def bound(self) -> None:
+        """Empty the tables if they are full; call between batches."""
+        columns = list(self.columns.values())
+        size = sum(column.size for column in columns) + (self.keywords.size if self.keywords else 0)
+        if size > self._limits.values or self._decided > self._limits.cases or len(self._kinds) > _KINDS:
+            self.resets += 1
+            self._decided = 0
+            self._kinds.clear()
+            for column in columns:
+                column.reset()
+            if self.keywords is not None:
+                self.keywords.reset()
+
+    def match(self, events: pl.DataFrame) -> dict[int, Rows]:
+        """Find the rows that each rule matches.
+
+        Args:
+            events: A table of one dataset.
+
+        Returns:
+            Number of the rule to its rows, rising; rules that match nothing are absent.
+        """
+        height = events.height
+        if not height or not self._numbered.trees:
+            return {}
+        started = perf_counter()
+        before = sum(self.seconds)
+        self.bound()
+        have = frozenset(events.columns)
+        told = [self.columns[field].encode(events[field]) for field in self.telling if field in have]
+        places = [place for place, field in enumerate(self.telling) if field in have]
+        kinds: list[tuple[Kind, Rows | None]] = []
+        for first, rows in groups(told, height):
+            key = [0] * len(self.telling)
+            for place, codes in zip(places, told, strict=True):
+                key[place] = int(codes[first])
+            kinds.append((self.kind(tuple(key)), rows))
+        asked: dict[str, list[Rows | None]] = {}
+        for kind, rows in kinds:
+            for field in kind.fields:
+                if field in have:
+                    asked.setdefault(field, []).append(rows)
+        numbered = _numbered(events, asked)
+        words = self._words(events, kinds, numbered)
+        codes_of = {
+            field: self.columns[field].encode_numbered(events[field], numbered[field][0])
+            if field in numbered
+            else _encode(self.columns[field], events[field], parts, height)
+            for field, parts in asked.items()
+        }
+        found: dict[int, list[Rows]] = {}
+        for kind, rows in kinds:
+            taken = [
+                codes_of[field] if rows is None else codes_of[field][rows] for field in kind.fields if field in have
+            ]
+            names = [field for field in kind.fields if field in have]
+            texts: dict[str, Any] = {}
+            for _, field, other, _ in kind.references:
+                for name in (field, other):
+                    if name in have and name not in texts:
+                        series = events[name] if rows is None else events[name].gather(rows)
+                        texts[name] = plain_values(series)
+            count = height if rows is None else len(rows)
+            here = words if words is None or rows is None else words[rows]
+            for rule, local in self.match_kind(kind, count, dict(zip(names, taken, strict=True)), texts, here).items():
+                found.setdefault(rule, []).append(local if rows is None else rows[local])
+        result = {
+            rule: parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)) for rule, parts in found.items()
+        }
+        self.shared_seconds += perf_counter() - started - (sum(self.seconds) - before)
+        return result
+
+    def match_kind(
+        self,
+        kind: Kind,
+        count: int,
+        codes_of: Mapping[str, Codes],
+        values_of: Mapping[str, Sequence[Any]],
+        words: Codes | None,
+    ) -> dict[int, Rows]:
+        """Find the rows that each rule matches among events of one kind.
+
+        Args:
+            kind: Of all the events.
+            count: How many they are.
+            codes_of: Signatures of the kind's ``fields``; a field that is not there is absent in every event.
+            values_of: Values of the fields that the kind's ``references`` name, likewise.
+            words: Signatures of keywords, if the kind has any.
+
+        Returns:
+            Number of the rule to its rows, rising.
+        """
+        result: dict[int, Rows] = {}
+        if kind.certain:
+            every = np.arange(count)
+            result.update(dict.fromkeys(kind.certain, every))
+        if not kind.trees or not count:
+            return result
+        here = [(self.columns[field], codes_of[field]) for field in kind.fields if field in codes_of]
+        columns = [codes for _, codes in here]
+        compared = [_refers(values_of, field, other, mode, count) for _, field, other, mode in kind.references]
+        if kind.keywords and words is not None:
+            columns.append(words)
+        first, inverse = cases([*columns, *compared], count)
+        # Which columns there are is part of the case: an absent one counts as a column of absences.
+        vectors = np.zeros((len(first), len(kind.fields) + 1 + len(compared)), np.int32)
+        at = {field: place for place, field in enumerate(kind.fields)}
+        for field in kind.fields:
+            if field in codes_of:
+                vectors[:, at[field]] = codes_of[field][first]
+        if kind.keywords and words is not None:
+            vectors[:, len(kind.fields)] = words[first]
+        for place, codes in enumerate(compared):
+            vectors[:, len(kind.fields) + 1 + place] = codes[first]
+        raw = vectors.tobytes()
+        width = vectors.shape[1] * vectors.itemsize
+        hits: dict[int, list[int]] = {}
+        known = kind.cases
+        for case in range(len(first)):
+            key = raw[case * width : (case + 1) * width]
+            rules = known.get(key)
+            if rules is None:
+                rules = known[key] = kind.decide(self._true(kind, vectors[case].tolist()), self.seconds)
+                self._decided += 1
+            for rule in rules:
+                hits.setdefault(rule, []).append(case)
+        if hits:
+            order = np.argsort(inverse, kind="stable")
+            edges = np.searchsorted(inverse[order], np.arange(len(first) + 1))
+            for rule, some in hits.items():
+                result[rule] = np.sort(np.concatenate([order[edges[case] : edges[case + 1]] for case in some]))
+        return result
+
+    def _true(self, kind: Kind, vector: Sequence[int]) -> set[int]:
+        """Atoms that hold in a case."""
+        true: set[int] = set()
+        for field, code in zip(kind.fields, vector, strict=False):
+            true |= self.columns[field].sets[code]
+        if self.keywords is not None and vector[len(kind.fields)] > NOTHING:
+            true |= self.keywords.sets[vector[len(kind.fields)]]
+        for (atom, *_), code in zip(kind.references, vector[len(kind.fields) + 1 :], strict=True):
+            if code > NOTHING:
+                true.add(atom)
+        return true
+
+    def _words(
+        self,
+        events: pl.DataFrame,
+        kinds: Sequence[tuple[Kind, Rows | None]],
+        numbered: Mapping[str, tuple[Codes, bool]],
+    ) -> Codes | None:
+        """Signatures of keywords for the rows of those kinds that have any."""
+        parts = [rows for kind, rows in kinds if kind.keywords]
+        if self.keywords is None or not parts:
+            return None
+        if any(rows is None for rows in parts) or sum(map(_length, parts)) * 2 > events.height:
+            return self.keywords.encode(events, {name: one for name, (one, whole) in numbered.items() if whole})
+        rows = np.sort(np.concatenate([one for one in parts if one is not None]))
+        codes = np.full(events.height, NOTHING, np.int64)
+        codes[rows] = self.keywords.encode(events[rows])
+        return codes
+
+
+def _parts(tree: Shape) -> Sequence[Shape]:
+    return tree[1] if isinstance(tree, list) and tree[0] == "and" else [tree]
+
+
+def _length(rows: Rows | None) -> int:
+    return 0 if rows is None else len(rows)
+
+
+def _numbered(events: pl.DataFrame, asked: Mapping[str, Sequence[Rows | None]]) -> dict[str, tuple[Codes, bool]]:
+    """Numbers of the distinct texts of columns, -1 in rows not asked about; and whether all rows are."""
+    kinds = dict(zip(events.columns, events.dtypes, strict=True))
+    texts = [name for name in asked if kinds[name] == pl.String]
+    if not texts:
+        return {}
+    # Categories of its own for each column: numbers without holes, freed with the column.
+    frame = events.select(
+        pl.col(name).cast(pl.Categorical(pl.Categories.random())).to_physical().cast(pl.Int64).fill_null(-1)
+        for name in texts
+    )
+    numbered: dict[str, tuple[Codes, bool]] = {}
+    for name in texts:
+        parts = asked[name]
+        codes = frame[name].to_numpy()
+        whole = any(rows is None for rows in parts) or sum(map(_length, parts)) == events.height
+        if not whole:
+            masked = np.full(events.height, -1, np.int64)
+            for rows in parts:
+                masked[rows] = codes[rows]
+            codes = masked
+        numbered[name] = (codes, whole)
+    return numbered
+
+
+def _encode(column: Signatures, series: pl.Series, parts: Sequence[Rows | None], height: int) -> Codes:
+    """Signatures of a column, at least of these rows."""
+    if any(rows is None for rows in parts) or sum(len(rows) for rows in parts if rows is not None) * 2 > height:
+        return column.encode(series)
+    codes = np.zeros(height, np.int64)
+    rows = np.concatenate([one for one in parts if one is not None])
+    codes[rows] = column.encode(series.gather(rows))
+    return codes
+
+
+def groups(columns: Sequence[Codes], height: int) -> list[tuple[int, Rows | None]]:
+    """First row and all rows of each distinct combination; None for all there are."""
+    first, inverse = cases(columns, height)
+    if len(first) == 1:
+        return [(int(first[0]), None)]
+    order = np.argsort(inverse, kind="stable")
+    edges = np.searchsorted(inverse[order], np.arange(len(first) + 1)).tolist()
+    return [(int(first[one]), order[edges[one] : edges[one + 1]]) for one in range(len(first))]
+
+
+def cases(columns: Sequence[Codes], height: int) -> tuple[Rows, Rows]:
     """First row of each distinct combination, and the combination of each row."""
     joined: Codes | None = None
     size = 1
@@ -283,8 +505,8 @@ def _cases(columns: Sequence[Codes], height: int) -> tuple[npt.NDArray[np.int64]
         dense = np.empty(size, np.int64)
         dense[used] = np.arange(len(used))
         return first[used], dense[joined]
-    _, index, inverse = np.unique(joined, return_index=True, return_inverse=True)
-    return index.astype(np.int64), inverse.astype(np.int64)
+    _, at, inverse = np.unique(joined, return_index=True, return_inverse=True)
+    return at.astype(np.int64), inverse.astype(np.int64)
 
 
 _MODES: Mapping[str, Callable[[str, str], bool]] = {
@@ -295,42 +517,44 @@ _MODES: Mapping[str, Callable[[str, str], bool]] = {
 }
 
 
-def _refers(events: pl.DataFrame, field: str, other: str, mode: str) -> Codes:
+def plain_values(series: pl.Series) -> list[Any]:
+    """Values as JSON would have them: times as text, see ``correlate.ir``."""
+    inner = series.dtype.inner if isinstance(series.dtype, pl.List) else series.dtype
+    if isinstance(inner, pl.Datetime):
+        zoned = "UTC" if inner.time_zone is None else inner.time_zone
+        text = (
+            pl.element().dt.replace_time_zone(zoned).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.9fZ")
+        )
+        if isinstance(series.dtype, pl.List):
+            return series.list.eval(text).to_list()
+        return (
+            pl.select(
+                series.dt.replace_time_zone(zoned).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.9fZ")
+            )
+            .to_series()
+            .to_list()
+        )
+    return series.to_list()
+
+
+def _refers(values_of: Mapping[str, Sequence[Any]], field: str, other: str, mode: str, count: int) -> Codes:
     """2 where the text of one field compares so with that of another, else 1; no case."""
-    result = np.full(events.height, NOTHING, np.int64)
-    if field not in events.columns or other not in events.columns:
-        return result
+    if field not in values_of or other not in values_of:
+        return np.full(count, NOTHING, np.int64)
     compare = _MODES[mode]
-    one, two = events[field], events[other]
-    if isinstance(one.dtype, pl.List) or isinstance(two.dtype, pl.List):
-        for row, (left, right) in enumerate(zip(_lists(one), _lists(two), strict=True)):
-            if any(compare(a, b) for a in left for b in right):
-                result[row] = 2
-        return result
-    left_codes, left_values = distinct(one)
-    right_codes, right_values = distinct(two)
-    lefts = [fold(text_of(value)) for value in left_values]
-    rights = [fold(text_of(value)) for value in right_values]
-    there = (left_codes >= 0) & (right_codes >= 0)
-    pairs, inverse = np.unique(left_codes[there] * max(1, len(rights)) + right_codes[there], return_inverse=True)
-    answers = [2 if compare(lefts[pair // len(rights)], rights[pair % len(rights)]) else 1 for pair in pairs.tolist()]
-    result[there] = np.array(answers, np.int64)[inverse] if len(pairs) else NOTHING
-    return result
+    answers = [
+        2 if one and two and any(compare(a, b) for a in one for b in two) else NOTHING
+        for one, two in zip(map(_folded, values_of[field]), map(_folded, values_of[other]), strict=True)
+    ]
+    return np.array(answers, np.int64)
 
 
-def _lists(series: pl.Series) -> list[list[str]]:
-    """Lower-cased texts of each row's values."""
-    result: list[list[str]] = [[] for _ in range(len(series))]
-    if isinstance(series.dtype, pl.List):
-        inner, rows = elements(series)
-    else:
-        inner, rows = series, np.arange(len(series))
-    codes, values = distinct(inner)
-    texts = [fold(text_of(value)) for value in values]
-    for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
-        if code >= 0:
-            result[row].append(texts[code])
-    return result
+def _folded(value: Any) -> tuple[str, ...]:
+    if value is None or isinstance(value, dict):
+        return ()
+    if isinstance(value, list):
+        return tuple(fold(text_of(one)) for one in value if one is not None and not isinstance(one, (list, dict)))
+    return (fold(text_of(value)),)
 
 
-__all__ = ["ABSENT", "NOT_SEARCHED", "Limits", "Plan"]
+__all__ = ["NOT_SEARCHED", "Kind", "Limits", "Numbered", "Plan", "cases", "groups", "number", "plain_values"]

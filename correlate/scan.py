@@ -1,0 +1,204 @@
+"""Many literals, looked for in one pass over many texts.
+
+With Hyperscan the texts are one buffer and the pass is native; without it, an index of the rarest four bytes of each
+literal tells which of them can be in a text at all. Both find the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from correlate.regex import hyperscan_module
+
+Numbers = npt.NDArray[np.int64]
+
+_GRAM = 4
+_NONE = np.zeros(0, np.int64)
+
+
+class Literals:
+    """A set of literals, ready to be looked for."""
+
+    def __init__(
+        self, literals: Sequence[bytes], *, caseless: bool = False, one_pass: bool = True, kept: bytes = b""
+    ) -> None:
+        """Prepare.
+
+        Args:
+            literals: None of them empty.
+            caseless: ASCII letters are found in either case; the literals are in lower case.
+            one_pass: Use Hyperscan where it is installed.
+            kept: What ``dump`` of an equal set gave, from a place that only we write to.
+        """
+        self.literals = literals
+        self._caseless = caseless
+        self._database: Any = None
+        self._grams: _Grams | None = None
+        module = hyperscan_module() if one_pass else None
+        if module is None:
+            self._grams = _Grams(literals)
+        elif kept:
+            self._database = _loaded(module, kept)
+        else:
+            database = module.Database(mode=module.HS_MODE_BLOCK)
+            flags = module.HS_FLAG_CASELESS if caseless else 0
+            database.compile(
+                expressions=list(literals),
+                ids=list(range(len(literals))),
+                flags=[flags] * len(literals),
+                literal=True,
+            )
+            self._database = database
+
+    def dump(self) -> bytes | None:
+        """The compiled form, for this machine and this version of Hyperscan; None without it."""
+        module = hyperscan_module()
+        return None if self._database is None or module is None else bytes(module.dumpb(self._database))
+
+    def find(self, data: bytes, ends: Numbers) -> tuple[Numbers, Numbers]:
+        """Look through consecutive pieces of a buffer.
+
+        Args:
+            data: The buffer.
+            ends: Where each piece ends, ``int64[n]``, rising. A literal that reaches over the end of a piece counts as
+                found in the piece in which it ends: separate pieces by a byte that is in no literal.
+
+        Returns:
+            Piece and literal of each find, ordered by piece and literal, without doubles.
+        """
+        if self._grams is not None:
+            return self._grams.find(data.lower() if self._caseless else data, ends)
+        found: list[int] = []
+        places: list[int] = []
+        note, place = found.append, places.append
+
+        def take(index: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            note(index)
+            place(end)
+
+        self._database.scan(data, match_event_handler=take)
+        if not found:
+            return _NONE, _NONE
+        pieces = np.searchsorted(ends, np.array(places, np.int64), side="left")
+        width = len(self.literals)
+        pairs = np.unique(pieces * width + np.array(found, np.int64))
+        return pairs // width, pairs % width
+
+
+class Patterns:
+    r"""Regular expressions, looked for in one pass of Hyperscan over a text.
+
+    What it finds is suspected only: its dialect finds at least what RE2's does in ASCII text (``$`` is wider, the rest
+    is the same). Where the two may differ (outside of ASCII, and on a vertical tab, no white space to RE2), and for
+    what it does not take, every text is suspect.
+    """
+
+    def __init__(self, patterns: Sequence[tuple[str, str]], *, kept: bytes = b"") -> None:
+        """Prepare.
+
+        Args:
+            patterns: Pattern and flags out of "ims".
+            kept: What ``dump`` of the same patterns gave, from a place that only we write to.
+        """
+        module = hyperscan_module()
+        if module is None:
+            raise ValueError("Hyperscan is not installed")
+        self._all = list(range(len(patterns)))
+        self._database: Any = None
+        if kept:
+            size = int.from_bytes(kept[:4], "big")
+            self._taken = np.frombuffer(kept[4 : 4 + 4 * size], ">i4").tolist()
+            if len(kept) > 4 + 4 * size:
+                self._database = _loaded(module, kept[4 + 4 * size :])
+        else:
+            marks = {"i": module.HS_FLAG_CASELESS, "m": module.HS_FLAG_MULTILINE, "s": module.HS_FLAG_DOTALL}
+            base = module.HS_FLAG_SINGLEMATCH | module.HS_FLAG_UTF8
+            wanted = [
+                (place, text.encode(), base | sum(marks[letter] for letter in letters))
+                for place, (text, letters) in enumerate(patterns)
+                if text.isascii() and "\0" not in text  # which ends a pattern
+            ]
+            self._database = _compiled(module, wanted)
+            if self._database is None:
+                wanted = [one for one in wanted if _compiled(module, [one]) is not None]
+                self._database = _compiled(module, wanted) if wanted else None
+            self._taken = [place for place, _, _ in wanted]
+        self._alone = sorted(set(self._all).difference(self._taken))
+
+    def dump(self) -> bytes:
+        """The compiled form, for this machine and this version of Hyperscan."""
+        module = hyperscan_module()
+        blob = b"" if self._database is None or module is None else bytes(module.dumpb(self._database))
+        return len(self._taken).to_bytes(4, "big") + np.array(self._taken, ">i4").tobytes() + blob
+
+    def find(self, text: str) -> list[int]:
+        """Places of the patterns that may be in a text."""
+        if self._database is None or not text.isascii() or "\v" in text:
+            return self._all
+        found: list[int] = []
+        note = found.append
+
+        def take(index: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+            note(self._taken[index])
+
+        self._database.scan(text.encode(), match_event_handler=take)
+        return [*found, *self._alone]
+
+
+def _compiled(module: ModuleType, patterns: Sequence[tuple[int, bytes, int]]) -> Any:
+    """A database of patterns with flags, or None if it takes one of them not."""
+    database = module.Database(mode=module.HS_MODE_BLOCK)
+    with suppress(module.error):
+        database.compile(
+            expressions=[text for _, text, _ in patterns],
+            ids=list(range(len(patterns))),
+            flags=[flags for _, _, flags in patterns],
+        )
+        return database
+    return None
+
+
+def _loaded(module: ModuleType, kept: bytes) -> Any:
+    database = module.loadb(kept, module.HS_MODE_BLOCK)
+    database.scratch = module.Scratch(database)
+    return database
+
+
+class _Grams:
+    """Literals by four of their bytes."""
+
+    def __init__(self, literals: Sequence[bytes]) -> None:
+        self._by_gram: dict[bytes, list[int]] = {}
+        self._short: list[int] = []
+        self._literals = literals
+        for number, literal in enumerate(literals):
+            if len(literal) < _GRAM:
+                self._short.append(number)
+                continue
+            grams = [literal[at : at + _GRAM] for at in range(len(literal) - _GRAM + 1)]
+            rarest = min(grams, key=lambda gram: len(self._by_gram.get(gram, ())))
+            self._by_gram.setdefault(rarest, []).append(number)
+        self._keys = frozenset(self._by_gram)
+
+    def find(self, data: bytes, ends: Numbers) -> tuple[Numbers, Numbers]:
+        pieces: list[int] = []
+        found: list[int] = []
+        begin = 0
+        for piece, end in enumerate(ends.tolist()):
+            text = data[begin:end]
+            begin = end
+            grams = self._keys.intersection([text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1)])
+            candidates = sorted({number for gram in grams for number in self._by_gram[gram]}.union(self._short))
+            here = [number for number in candidates if self._literals[number] in text]
+            found += here
+            pieces += [piece] * len(here)
+        return np.array(pieces, np.int64), np.array(found, np.int64)
+
+
+__all__ = ["Literals", "Numbers", "Patterns"]

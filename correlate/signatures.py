@@ -1,0 +1,344 @@
+"""From the values of a field to small integers: the set of atoms that hold for a value, its *signature*.
+
+Every distinct value is looked at once: equal texts by a table, pieces of texts by one pass over all new values of a
+batch (``correlate.scan``), everything else value by value (``correlate.atoms``), which also confirms what the pass only
+suspects. Signatures are interned; both tables live across batches, ``Plan`` bounds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from correlate.atoms import Matcher, Value, text_of
+from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements
+from correlate.fold import fold
+from correlate.regex import hyperscan_module
+from correlate.scan import Literals, Patterns
+
+Atoms = Iterable[tuple[int, str, Any]]
+"""(number of the atom, operator, payload), see ``correlate.ir``."""
+
+_FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
+_LONG_TEXT = 1 << 20
+_MANY_REGEXES = 4  # from which one pass beats a loop
+_NONE = np.zeros(0, np.int64)
+_TRUE = object()
+_FALSE = object()
+
+
+class Signatures:
+    """The atoms of one field, and what is remembered of its values.
+
+    Attributes:
+        sets: Signature to the atoms that hold.
+    """
+
+    def __init__(self, atoms: Atoms, *, one_pass: bool = True, kept: bytes = b"") -> None:
+        """Prepare.
+
+        Args:
+            atoms: All that the rules ask of the field.
+            one_pass: Use Hyperscan where it is installed.
+            kept: What ``dump`` of the same atoms gave.
+        """
+        self._all = list(atoms)
+        self._one_pass = one_pass
+        self._kept = kept
+        self._equal: dict[str, list[int]] = {}
+        present: list[int] = []
+        self._scanned: list[tuple[int, bytes, bool]] = []  # atom, literal, sure: it need not be confirmed
+        rest: list[tuple[int, str, Any]] = []
+        regexes: list[tuple[int, str, Any]] = []
+        self._sole: dict[int, tuple[str, Any]] = {}
+        for atom, op, payload in self._all:
+            if op == "eq":
+                self._equal.setdefault(payload, []).append(atom)
+            elif op in ("contains", "containsc") and payload == "":
+                present.append(atom)
+            elif op in _FRAMED and _telling(payload):
+                before, after = _FRAMED[op]
+                self._scanned.append((atom, _bytes(before + payload + after), True))
+            elif op == "glob" and _telling(longest := _longest(payload)):
+                self._scanned.append((atom, _bytes(longest), False))
+                self._sole[atom] = (op, payload)
+            elif op == "re":
+                regexes.append((atom, op, payload))
+            else:
+                rest.append((atom, op, payload))
+        self._regexes: list[int] = []
+        if len(regexes) >= _MANY_REGEXES and one_pass and hyperscan_module() is not None:
+            self._regexes = [atom for atom, _, _ in regexes]
+            self._sole.update({atom: (op, payload) for atom, op, payload in regexes})
+        else:
+            rest += regexes
+        self._present = frozenset(present)
+        self._scanned_atoms = np.array([atom for atom, _, _ in self._scanned], np.int64)
+        self._certain = np.array([sure for _, _, sure in self._scanned], bool)
+        self.matcher = Matcher(rest, one_pass=False)
+        self.matcher.needs_text = self.matcher.needs_text or bool(self._equal or self._regexes or self._scanned)
+        self._rest = any(op != "null" for _, op, _ in rest)
+        self._patterns: Patterns | None = None
+        self._confirm: dict[int, Matcher] = {}
+        self._literals: Literals | None = None
+        self._whole: Matcher | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.sets: list[frozenset[int]] = [self.matcher.absent, frozenset()]
+        self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
+        self._by_bytes: dict[bytes, int] = {}
+        self._known: dict[Any, int] = {None: ABSENT}
+
+    @property
+    def size(self) -> int:
+        """Values and signatures held."""
+        return len(self._known) + len(self.sets) + len(self._by_bytes)
+
+    def reset(self) -> None:
+        """Forget all; signatures given before mean nothing after."""
+        self._forget()
+
+    def prepare(self) -> None:
+        """Build the passes now, not when the first text comes."""
+        literals, patterns = unpacked(self._kept)
+        if self._literals is None and self._scanned:
+            self._literals = Literals([one for _, one, _ in self._scanned], one_pass=self._one_pass, kept=literals)
+        if self._patterns is None and self._regexes:
+            self._patterns = Patterns([self._sole[atom][1] for atom in self._regexes], kept=patterns)
+        self._kept = b""
+
+    def dump(self) -> bytes | None:
+        """The compiled passes, for this machine and this version of Hyperscan; None if there are none."""
+        self.prepare()
+        literals = self._literals.dump() if self._literals is not None else None
+        patterns = self._patterns.dump() if self._patterns is not None else None
+        return packed(literals, patterns) if literals or patterns else None
+
+    def encode(self, series: pl.Series) -> Codes:
+        """Signature of each row of a column, ``int64[n]``."""
+        if isinstance(series.dtype, pl.List):
+            inner, rows = elements(series)
+            result = np.zeros(len(series), np.int64)
+            result[rows] = NOTHING
+            return self._joined(result, rows, self.encode(inner))
+        codes, values = distinct(series, self.matcher)
+        table = np.empty(len(values) + 1, np.int64)
+        table[:-1] = self._codes(values)
+        table[-1] = ABSENT  # rows without a value have code -1
+        return table[codes]
+
+    def encode_numbered(self, series: pl.Series, numbers: Codes) -> Codes:
+        """Signature of each row of a column of texts, whose distinct values are numbered already.
+
+        Args:
+            series: The column.
+            numbers: The same number for the same text, from 0 without many holes; -1 for rows without a value, and for
+                rows that are not asked about.
+
+        Returns:
+            ``int64[n]``, ABSENT where the number is -1.
+        """
+        top = int(numbers.max()) + 1
+        first = np.full(top + 1, -1, np.int64)
+        first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
+        used = np.flatnonzero(first[:top] >= 0)
+        table = np.zeros(top + 1, np.int64)
+        table[used] = self._codes(series.gather(first[used]).to_list())
+        table[-1] = ABSENT
+        return table[numbers]
+
+    def encode_values(self, values: Sequence[Any]) -> Codes:
+        """Signature of each of some values, as JSON has them: None is no value, a list has each of its elements."""
+        kinds = set(map(type, values))
+        if list in kinds:
+            inner: list[Any] = []
+            rows: list[int] = []
+            result = np.zeros(len(values), np.int64)
+            for row, value in enumerate(values):
+                if isinstance(value, list):
+                    there = [one for one in value if one is not None and not isinstance(one, (list, dict))]
+                    inner += there
+                    rows += [row] * len(there)
+                elif value is not None:
+                    inner.append(value)
+                    rows.append(row)
+            places = np.array(rows, np.int64)
+            result[places] = NOTHING
+            return self._joined(result, places, self.encode_values(inner))
+        if bool in kinds:  # True is 1 to a dict
+            values = [one if not isinstance(one, bool) else _TRUE if one else _FALSE for one in values]
+        return self._codes(values)
+
+    def _codes(self, values: Sequence[Any]) -> Codes:
+        try:
+            return np.fromiter(map(self._known.__getitem__, values), np.int64, len(values))
+        except KeyError:
+            known = self._known
+            new = [value for value in dict.fromkeys(values) if value not in known]
+            known.update(zip(new, self._signatures([_plain(one) for one in new]), strict=True))
+            return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
+
+    def _joined(self, result: Codes, rows: npt.NDArray[np.int64], codes: Codes) -> Codes:
+        """A list has the atoms of all its elements."""
+        telling = codes > NOTHING
+        rows, codes = rows[telling], codes[telling]
+        single = np.ones(len(rows), bool)
+        same = rows[1:] == rows[:-1]
+        single[1:] &= ~same
+        single[:-1] &= ~same
+        result[rows[single]] = codes[single]
+        joined: dict[int, frozenset[int]] = {}
+        for row, code in zip(rows[~single].tolist(), codes[~single].tolist(), strict=True):
+            joined[row] = joined.get(row, frozenset()) | self.sets[code]
+        for row, holds in joined.items():
+            result[row] = self.intern(holds)
+        return result
+
+    def intern(self, holds: frozenset[int]) -> int:
+        """The number of a set of atoms."""
+        found = self._ids.get(holds)
+        if found is None:
+            found = self._ids[holds] = len(self.sets)
+            self.sets.append(holds)
+        return found
+
+    def _signatures(self, values: Sequence[Value]) -> list[int]:
+        """Signature of each of some values that are new."""
+        more: dict[int, list[int]] = {}  # place to atoms beside those that the pass over literals is sure of
+        sure: tuple[Codes, Codes] = (_NONE, _NONE)
+        if self._equal or self._scanned or self._regexes:
+            self.prepare()
+            texts = [value if isinstance(value, str) else text_of(value) for value in values]
+            folded = [fold(text) for text in texts]
+            if self._equal:
+                for place, atoms in enumerate(map(self._equal.get, folded)):
+                    if atoms is not None:
+                        more[place] = list(atoms)
+            if self._scanned:
+                sure = self._scan(values, folded, more)
+            if self._patterns is not None:
+                for place, text in enumerate(texts):
+                    for found in self._patterns.find(text):
+                        atom = self._regexes[found]
+                        if self._holds(atom, text):
+                            more.setdefault(place, []).append(atom)
+        if self._rest:
+            for place, value in enumerate(values):
+                holds = self.matcher.holds(value)
+                if holds:
+                    more.setdefault(place, []).extend(holds)
+        return self._interned(len(values), sure, more)
+
+    def _interned(self, count: int, sure: tuple[Codes, Codes], more: Mapping[int, Sequence[int]]) -> list[int]:
+        """Signatures out of (places, rising, and their atoms) and of more atoms by place."""
+        places, atoms = sure
+        result = [self.intern(self._present)] * count if self._present else [NOTHING] * count
+        edges = np.flatnonzero(np.diff(places, prepend=-1, append=-1)).tolist() if len(places) else [0]
+        for at, begin in enumerate(edges[:-1]):
+            place = int(places[begin])
+            some = atoms[begin : edges[at + 1]]
+            if place in more:
+                result[place] = self.intern(self._present.union(some.tolist(), more[place]))
+                continue
+            key = some.tobytes()
+            code = self._by_bytes.get(key)
+            if code is None:
+                code = self._by_bytes[key] = self.intern(self._present.union(some.tolist()))
+            result[place] = code
+        done = frozenset(places[edges[:-1]].tolist()) if len(places) else frozenset()
+        for place, others in more.items():
+            if place not in done:
+                result[place] = self.intern(self._present.union(others))
+        return result
+
+    def _scan(self, values: Sequence[Value], folded: Sequence[str], more: dict[int, list[int]]) -> tuple[Codes, Codes]:
+        """Look for literals; what needs to be confirmed goes to ``more``, the rest comes back by place, rising."""
+        literals = self._literals
+        if literals is None:
+            return _NONE, _NONE
+        pieces = [f"\x02{text}\x03" for text in folded]
+        if any(map(_framing, folded)):
+            for place, text in enumerate(folded):
+                if _framing(text):
+                    more.setdefault(place, []).extend(self._slowly(values[place]))
+                    pieces[place] = "\x02\x03"
+        found_places: list[Codes] = []
+        found_atoms: list[Codes] = []
+        begin = 0
+        while begin < len(pieces):
+            size, end = 0, begin
+            while end < len(pieces) and size < _LONG_TEXT:
+                size += len(pieces[end])
+                end += 1
+            some = pieces[begin:end]
+            text = "".join(some)
+            lengths = map(len, some) if text.isascii() else (len(_bytes(one)) for one in some)
+            places, found = literals.find(_bytes(text), np.cumsum(np.fromiter(lengths, np.int64, len(some))))
+            places = places + begin
+            certain = self._certain[found]
+            for place, number in zip(places[~certain].tolist(), found[~certain].tolist(), strict=True):
+                atom = self._scanned[number][0]
+                if self._holds(atom, folded[place]):
+                    more.setdefault(place, []).append(atom)
+            found_places.append(places[certain])
+            found_atoms.append(self._scanned_atoms[found[certain]])
+            begin = end
+        return np.concatenate(found_places), np.concatenate(found_atoms)
+
+    def _holds(self, atom: int, text: str) -> bool:
+        sole = self._confirm.get(atom)
+        if sole is None:
+            op, payload = self._sole[atom]
+            sole = self._confirm[atom] = Matcher([(atom, op, payload)], one_pass=False)
+        return bool(sole.holds(text))
+
+    def _slowly(self, value: Value) -> frozenset[int]:
+        """All atoms of a value that holds the bytes which frame values in the pass."""
+        if self._whole is None:
+            self._whole = Matcher(self._all, one_pass=False)
+        return self._whole.holds(value)
+
+
+def packed(*blobs: bytes | None) -> bytes:
+    """Several blobs as one."""
+    return b"".join(len(blob or b"").to_bytes(8, "big") + (blob or b"") for blob in blobs)
+
+
+def unpacked(data: bytes) -> tuple[bytes, bytes]:
+    """Two blobs of one; both empty if it is."""
+    if not data:
+        return b"", b""
+    size = int.from_bytes(data[:8], "big")
+    return data[8 : 8 + size], data[16 + size :]
+
+
+def _plain(value: Any) -> Any:
+    return True if value is _TRUE else False if value is _FALSE else value
+
+
+def _telling(literal: str) -> bool:
+    """Whether a pass should look for it; one letter is found so often that telling it costs more than a look.
+
+    Hyperscan ends a pattern at a NUL.
+    """
+    return not _framing(literal) and "\0" not in literal and (len(literal) > 1 or not literal.isascii())
+
+
+def _framing(text: str) -> bool:
+    return "\x02" in text or "\x03" in text
+
+
+def _longest(parts: Sequence[Any]) -> str:
+    return max((part for part in parts if isinstance(part, str)), key=len, default="")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+__all__ = ["Atoms", "Signatures"]
