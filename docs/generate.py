@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,77 @@ def logsources_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"fields.md": fields_page, "cli.md": cli_page, "rules.md": rules_page, "logsources.md": logsources_page}
+WORDS = """# Words of the industrial log sources
+
+Generated from the decoders by `./dev docs`; how to write rules with them: [sigma-ics.md](sigma-ics.md).
+
+For each `product: ics, service: <protocol>`: its fields, the words that its fields have, by number, and the anomaly codes that
+`error.code` has where a message violates the protocol (`event.kind: pipeline_error`). A number without a word is called `unknown_<number>`.
+Second words, where there are some, are what `<protocol>.access` says.
+"""
+
+
+def words_page() -> str:
+    import importlib
+
+    from event import registry
+    from event.fields import DATASETS, FIELDS
+    from sensor import DECODERS
+
+    lines = WORDS.splitlines()
+    for name in DECODERS:
+        decoder = registry.load("decoders", name, DECODERS)
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            DATASETS.get(name, "") + ".",
+            "",
+            "| field | type | unit | meaning |",
+            "|---|---|---|---|",
+        ]
+        for field in FIELDS.values():
+            if field.name in decoder.fields:
+                kind = field.kind + ("[]" if field.many else "")
+                lines.append(f"| `{field.name}` | {kind} | {cell(field.unit)} | {cell(field.meaning)} |")
+        module = importlib.import_module(DECODERS[name].partition(":")[0])
+        modules = [module]
+        if hasattr(module, "__path__"):
+            with suppress(ImportError):
+                modules.append(importlib.import_module(f"{module.__name__}.names"))
+        for one in modules:
+            for label, table in vars(one).items():
+                rows = _word_rows(table) if label.isupper() and not label.startswith("_") else []
+                if rows:
+                    lines += ["", f"### {name}: {label.lower().replace('_', ' ')}", "", ", ".join(rows)]
+        if decoder.anomalies:
+            lines += ["", f"### {name}: error codes", "", "| `error.code` | what is violated |", "|---|---|"]
+            lines += [f"| `{code}` | {cell(text)} |" for code, text in decoder.anomalies.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _word_rows(table: Any, before: str = "") -> list[str]:
+    """``number word`` of a table of numbers to words, to tuples that begin with a word, or to such tables."""
+    if not isinstance(table, dict) or not table or not all(isinstance(key, int) for key in table):
+        return []
+    rows: list[str] = []
+    for number, value in table.items():
+        if isinstance(value, dict):
+            rows += _word_rows(value, f"{before}{number}.")
+        elif isinstance(value, str):
+            rows.append(f"{before}{number} `{value}`")
+        elif isinstance(value, tuple) and value and all(isinstance(part, str) for part in value):
+            rows.append(f"{before}{number} `{value[0]}`" + (f" ({', '.join(value[1:])})" if value[1:] else ""))
+    return rows
+
+
+PAGES = {
+    "sigma-ics-words.md": words_page,
+    "fields.md": fields_page,
+    "cli.md": cli_page,
+    "rules.md": rules_page,
+    "logsources.md": logsources_page,
+}
 
 
 def main() -> int:
