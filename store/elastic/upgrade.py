@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
@@ -47,15 +48,12 @@ class Upgraded:
 
 
 def outdated(client: Client, names: Names) -> list[str]:
-    """Indices with events whose mapping is not the installed template's, and those that an upgrade left half done."""
-    digest = _wanted(client, names)["mappings"]["_meta"]["digest"]
-    old = {index for index, meta in _marks(client, names.events).items() if meta.get("digest") != digest}
-    left = {str(meta["from"]) for meta in _marks(client, _moving(names)).values() if "from" in meta}
-    return sorted(old | left)
+    """Indices whose mapping is not the installed template's, and those that an upgrade left half done."""
+    return sorted(_outdated(client, names))
 
 
 def upgrade(client: Client, names: Names, *, progress: Progress = lambda index, documents: None) -> list[Upgraded]:
-    """Bring all indices with events to the installed template.
+    """Bring all indices to the installed templates.
 
     Args:
         client: An account that may manage the indices.
@@ -65,11 +63,10 @@ def upgrade(client: Client, names: Names, *, progress: Progress = lambda index, 
     Raises:
         StoreError: The cluster cannot be reached or refuses; what was done stays done.
     """
-    wanted = _wanted(client, names)
-    moving = {str(meta["from"]): name for name, meta in _marks(client, _moving(names)).items() if "from" in meta}
+    half_done = {str(meta["from"]) for meta in _marks(client, _moving(names)).values() if "from" in meta}
     done = []
-    for index in outdated(client, names):
-        if index not in moving and _takes(client, index, wanted):
+    for index, wanted in sorted(_outdated(client, names).items()):
+        if index not in half_done and _takes(client, index, wanted):
             count = _write_again(client, index, progress)
             client.ask("PUT", f"/{part(index)}/_mapping", {"_meta": wanted["mappings"]["_meta"]})
             done.append(Upgraded(index, count, rewritten=False))
@@ -78,15 +75,24 @@ def upgrade(client: Client, names: Names, *, progress: Progress = lambda index, 
     return done
 
 
+def _outdated(client: Client, names: Names) -> dict[str, dict[str, Any]]:
+    """Indices to work on, each with the settings and mappings that it should have."""
+    found = client.ask("GET", f"/_index_template/{names.prefix}-*").json()["index_templates"]
+    half_done = {str(meta["from"]) for meta in _marks(client, _moving(names)).values() if "from" in meta}
+    old: dict[str, dict[str, Any]] = {}
+    for one in found:
+        wanted = one["index_template"]["template"]
+        digest = wanted["mappings"].get("_meta", {}).get("digest")
+        for pattern in one["index_template"]["index_patterns"]:
+            there = _marks(client, pattern)
+            ours = {index for index, meta in there.items() if meta.get("digest") != digest}
+            ours |= {index for index in half_done if fnmatchcase(index, pattern)}
+            old.update(dict.fromkeys(ours, wanted))
+    return old
+
+
 def _moving(names: Names) -> str:
     return f"{names.prefix}-moving-*"
-
-
-def _wanted(client: Client, names: Names) -> dict[str, Any]:
-    """Settings and mappings of the installed template for events."""
-    found = client.ask("GET", f"/_index_template/{names.prefix}-events").json()
-    wanted: dict[str, Any] = found["index_templates"][0]["index_template"]["template"]
-    return wanted
 
 
 def _marks(client: Client, pattern: str) -> dict[str, dict[str, Any]]:
@@ -150,7 +156,7 @@ def _unchanged(hit: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rewrite(client: Client, names: Names, index: str, wanted: dict[str, Any], progress: Progress) -> int:
-    beside = index.replace(f"{names.prefix}-events-", f"{names.prefix}-moving-", 1)
+    beside = index.replace(f"{names.prefix}-", f"{names.prefix}-moving-", 1)
     meta = wanted["mappings"]["_meta"]
     state = _marks(client, beside).get(beside)
     if state is None:

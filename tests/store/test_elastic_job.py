@@ -19,6 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ZEEK = ROOT / "tests/data/zeek"
 
 
+@pytest.fixture(params=["elastic_8", "elastic_9"])
+def elastic(request: pytest.FixtureRequest) -> nodes.Cluster:
+    """A node of each version."""
+    cluster: nodes.Cluster = request.getfixturevalue(request.param)
+    return cluster
+
+
 @pytest.fixture
 def surroundings(tmp_path: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_")}
@@ -43,26 +50,26 @@ def counts(status: Any) -> dict[str, int]:
 
 
 def test_a_log_goes_through_the_spool_into_the_cluster(
-    elastic_8: nodes.Cluster, tmp_path: Path, surroundings: dict[str, str]
+    elastic: nodes.Cluster, tmp_path: Path, surroundings: dict[str, str]
 ) -> None:
     spool, direct = tmp_path / "spool", tmp_path / "direct"
     read = jianmen(surroundings, "ingest", ZEEK, "--spool", spool)["events"]
-    sent = jianmen(surroundings, "store", "forward", "--spool", spool, "--store", elastic_8.url)
+    sent = jianmen(surroundings, "store", "forward", "--spool", spool, "--store", elastic.url)
     assert (sent["new_events"], sent["rejected"]) == (sum(read.values()), 0)
     assert sent["waiting"]["segments"] == 0
-    status = jianmen(surroundings, "store", "status", "--store", elastic_8.url)
+    status = jianmen(surroundings, "store", "status", "--store", elastic.url)
     assert status["kind"] == "elastic"
     assert status["cluster"]["nodes"] == 1
     assert counts(status) == read
 
     jianmen(surroundings, "ingest", ZEEK, "--store", direct)
-    moved = jianmen(surroundings, "store", "migrate", "--from", direct, "--store", elastic_8.url)
+    moved = jianmen(surroundings, "store", "migrate", "--from", direct, "--store", elastic.url)
     assert (sum(moved["events"].values()), sum(moved["new_events"].values())) == (sum(read.values()), 0)
-    assert jianmen(surroundings, "store", "migrate", "--store", elastic_8.url)["indices"] == []
+    assert jianmen(surroundings, "store", "migrate", "--store", elastic.url)["indices"] == []
 
-    old = jianmen(surroundings, "store", "retain", "--store", elastic_8.url)
+    old = jianmen(surroundings, "store", "retain", "--store", elastic.url)
     assert old["applied"] is False
-    assert counts(jianmen(surroundings, "store", "status", "--store", elastic_8.url)) == read
+    assert counts(jianmen(surroundings, "store", "status", "--store", elastic.url)) == read
 
 
 def test_one_way_into_the_cluster(elastic_8: nodes.Cluster, tmp_path: Path, surroundings: dict[str, str]) -> None:

@@ -59,6 +59,13 @@ def mortal() -> Iterator[nodes.Cluster]:
         yield cluster
 
 
+@pytest.fixture(params=["elastic_8", "elastic_9"])
+def elastic(request: pytest.FixtureRequest) -> nodes.Cluster:
+    """A node of each version."""
+    cluster: nodes.Cluster = request.getfixturevalue(request.param)
+    return cluster
+
+
 @pytest.fixture
 def prefix() -> str:
     """Indices of this test's own, on a node that others use too."""
@@ -268,10 +275,10 @@ def test_a_slow_wire(elastic_8: nodes.Cluster, tmp_path: Path, prefix: str) -> N
 
 
 @pytest.mark.parametrize("fault", ["hole_after", "cut_after"])
-def test_half_open_and_broken_connections(elastic_8: nodes.Cluster, tmp_path: Path, prefix: str, fault: str) -> None:
+def test_half_open_and_broken_connections(elastic: nodes.Cluster, tmp_path: Path, prefix: str, fault: str) -> None:
     spool = Spool(tmp_path / "spool")
     ids = fill(spool, 16)
-    with proxy.Wire(elastic_8.url) as wire:
+    with proxy.Wire(elastic.url) as wire:
         with following(spool, lambda: ElasticStore(wire.url, prefix=prefix, patience=2, seconds=2)) as forwarder:
             forwarder.until(lambda: spool.status().forward.get("events", 0) > 0)
             for _ in range(3):
@@ -281,19 +288,19 @@ def test_half_open_and_broken_connections(elastic_8: nodes.Cluster, tmp_path: Pa
                 forwarder.until(lambda: wire.faults > before)  # noqa: B023
             forwarder.until_empty()
         assert wire.faults == 3
-    assert held(elastic_8, prefix) == once_each(ids)
+    assert held(elastic, prefix) == once_each(ids)
 
 
-def test_a_storm_of_429(elastic_8: nodes.Cluster, tmp_path: Path, prefix: str) -> None:
+def test_a_storm_of_429(elastic: nodes.Cluster, tmp_path: Path, prefix: str) -> None:
     spool = Spool(tmp_path / "spool")
     ids = fill(spool, 12)
-    with proxy.Front(elastic_8.url) as front:
+    with proxy.Front(elastic.url) as front:
         front.busy_requests, front.busy_items = 0.4, 0.3
         with following(spool, lambda: ElasticStore(front.url, prefix=prefix, patience=30, seconds=30)) as forwarder:
             forwarder.until_empty()
         assert front.refused_requests > 0
         assert front.refused_items > 0
-    assert held(elastic_8, prefix) == once_each(ids)
+    assert held(elastic, prefix) == once_each(ids)
 
 
 def test_a_node_that_is_too_busy_for_everything_and_recovers(
@@ -312,12 +319,12 @@ def test_a_node_that_is_too_busy_for_everything_and_recovers(
 
 
 def test_a_mapping_conflict_parks_one_document_and_lets_the_rest_in(
-    elastic_8: nodes.Cluster, tmp_path: Path, prefix: str
+    elastic: nodes.Cluster, tmp_path: Path, prefix: str
 ) -> None:
     """Somebody made the index by hand, with a number where the catalogue has text."""
-    ElasticStore(elastic_8.url, prefix=prefix).close()  # has our template made: all other fields are as they should be
+    ElasticStore(elastic.url, prefix=prefix).close()  # has our template made: all other fields are as they should be
     number = {"properties": {"event": {"properties": {"original": {"type": "integer"}}}}}
-    status, answer = elastic_8.request("PUT", f"/{prefix}-events-modbus-2026.03.01", {"mappings": number})
+    status, answer = elastic.request("PUT", f"/{prefix}-events-modbus-2026.03.01", {"mappings": number})
     assert status == 200, answer
     spool = Spool(tmp_path / "spool")
     table = events(range(300)).with_columns(
@@ -328,21 +335,21 @@ def test_a_mapping_conflict_parks_one_document_and_lets_the_rest_in(
     ids = set(table["event.id"].to_list())
     letters = tmp_path / "rejected"
     told: list[str] = []
-    way = StoreDelivery(lambda: ElasticStore(elastic_8.url, prefix=prefix, rejected=letters))
+    way = StoreDelivery(lambda: ElasticStore(elastic.url, prefix=prefix, rejected=letters))
     done = Forwarder(spool, way, tell=told.append).once()
     assert (done.events, done.new_events, done.rejected) == (300, 299, 1)
     assert "1 events are refused" in told[0]
     assert spool.status().forward["rejected"] == 1
     assert spool.waiting() == []
     parked = pl.concat([pl.read_parquet(path) for path in letters.glob("*.parquet")], how="diagonal")
-    there = held(elastic_8, prefix)
+    there = held(elastic, prefix)
     assert there + Counter(parked["event.id"].to_list()) == once_each(ids)
     assert parked.filter(pl.col("event.original") == "not a number")["event.id"].to_list() == ["aaaa-000077-modbus"]
     assert parked["reason"].str.contains("event.original").all()
     assert sum(there.values()) == 299
 
 
-def test_events_of_all_times_after_clocks_jumped(elastic_8: nodes.Cluster, tmp_path: Path, prefix: str) -> None:
+def test_events_of_all_times_after_clocks_jumped(elastic: nodes.Cluster, tmp_path: Path, prefix: str) -> None:
     """The sensor's clock went back a year and on by ten: the events have their times, the spool its order."""
     spool = Spool(tmp_path / "spool")
     order: list[str] = []
@@ -363,9 +370,9 @@ def test_events_of_all_times_after_clocks_jumped(elastic_8: nodes.Cluster, tmp_p
                 seen.extend(parcel.table["event.id"].to_list())
             return super().deliver(parcels)
 
-    done = Forwarder(spool, Recorder(lambda: ElasticStore(elastic_8.url, prefix=prefix))).once()
+    done = Forwarder(spool, Recorder(lambda: ElasticStore(elastic.url, prefix=prefix))).once()
     assert (done.new_events, seen) == (400, order)
-    assert held(elastic_8, prefix) == once_each(set(order))
+    assert held(elastic, prefix) == once_each(set(order))
 
 
 def run(*args: object) -> subprocess.CompletedProcess[str]:

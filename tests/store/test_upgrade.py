@@ -11,6 +11,7 @@ import nodes
 import polars as pl
 import pytest
 
+from event.incident import Incident
 from event.table import conform
 from store.elastic import ElasticStore, templates, upgrade
 
@@ -47,13 +48,20 @@ def with_addresses_as_words(properties: dict[str, Any]) -> None:
     properties["source"]["properties"]["ip"] = {"type": "keyword"}
 
 
+@pytest.fixture(params=["elastic_8", "elastic_9"])
+def elastic(request: pytest.FixtureRequest) -> nodes.Cluster:
+    """A node of each version."""
+    cluster: nodes.Cluster = request.getfixturevalue(request.param)
+    return cluster
+
+
 @pytest.fixture
 def prefix() -> str:
     return f"u{secrets.token_hex(6)}"
 
 
 @pytest.fixture
-def older(elastic_8: nodes.Cluster, prefix: str) -> Callable[[Change], None]:
+def older(elastic: nodes.Cluster, prefix: str) -> Callable[[Change], None]:
     """Fills a store as a program with another catalogue would have: two datasets, two days."""
 
     def fill(change: Change) -> None:
@@ -66,7 +74,7 @@ def older(elastic_8: nodes.Cluster, prefix: str) -> Callable[[Change], None]:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(templates, "properties", changed)
-            with ElasticStore(elastic_8.url, prefix=prefix) as store:
+            with ElasticStore(elastic.url, prefix=prefix) as store:
                 store.append(events(range(1_200)))
                 store.append(events(range(30), "dnp3"))
 
@@ -74,11 +82,11 @@ def older(elastic_8: nodes.Cluster, prefix: str) -> Callable[[Change], None]:
 
 
 @pytest.fixture
-def store(elastic_8: nodes.Cluster, prefix: str, older: Any) -> Iterator[Callable[[], ElasticStore]]:
+def store(elastic: nodes.Cluster, prefix: str, older: Any) -> Iterator[Callable[[], ElasticStore]]:
     opened: list[ElasticStore] = []
 
     def open_it() -> ElasticStore:
-        opened.append(ElasticStore(elastic_8.url, prefix=prefix))
+        opened.append(ElasticStore(elastic.url, prefix=prefix))
         return opened[-1]
 
     yield open_it
@@ -98,10 +106,10 @@ def by_address(cluster: nodes.Cluster, prefix: str, address: str = "10.0.2.7") -
 
 
 def test_a_new_field_is_indexed_in_old_documents_too(
-    elastic_8: nodes.Cluster, prefix: str, older: Callable[[Change], None], store: Callable[[], ElasticStore]
+    elastic: nodes.Cluster, prefix: str, older: Callable[[Change], None], store: Callable[[], ElasticStore]
 ) -> None:
     older(without_addresses)
-    assert by_address(elastic_8, prefix) == 0
+    assert by_address(elastic, prefix) == 0
     opened = store()
     before = held(opened)
     old = upgrade.outdated(opened.client, opened.names)
@@ -111,7 +119,7 @@ def test_a_new_field_is_indexed_in_old_documents_too(
     assert [(one.index, one.rewritten) for one in done] == [(index, False) for index in old]
     assert sum(one.documents for one in done) == before.height == 1_230
     assert sorted(set(told)) == old
-    assert by_address(elastic_8, prefix) == 1
+    assert by_address(elastic, prefix) == 1
     assert held(opened).equals(before)
     assert upgrade.outdated(opened.client, opened.names) == []
     assert upgrade.upgrade(opened.client, opened.names) == []
@@ -119,26 +127,26 @@ def test_a_new_field_is_indexed_in_old_documents_too(
 
 
 def test_a_field_of_another_type_takes_a_copy(
-    elastic_8: nodes.Cluster, prefix: str, older: Callable[[Change], None], store: Callable[[], ElasticStore]
+    elastic: nodes.Cluster, prefix: str, older: Callable[[Change], None], store: Callable[[], ElasticStore]
 ) -> None:
     older(with_addresses_as_words)
-    assert by_address(elastic_8, prefix, "10.0.2.0/24") == 0
+    assert by_address(elastic, prefix, "10.0.2.0/24") == 0
     opened = store()
     before = held(opened)
     done = upgrade.upgrade(opened.client, opened.names)
     assert [one.rewritten for one in done] == [True] * 3
-    assert by_address(elastic_8, prefix, "10.0.2.0/24") == 250
+    assert by_address(elastic, prefix, "10.0.2.0/24") == 250
     assert held(opened).equals(before)
     assert upgrade.outdated(opened.client, opened.names) == []
     assert opened.append(events(range(1_210))) == 10
     opened.flush()
-    _, left = elastic_8.request("GET", f"/{prefix}-moving-*/_mapping")
+    _, left = elastic.request("GET", f"/{prefix}-moving-*/_mapping")
     assert left == {}
 
 
 @pytest.mark.parametrize("change", [without_addresses, with_addresses_as_words])
 def test_an_upgrade_killed_anywhere_is_completed_by_the_next(
-    elastic_8: nodes.Cluster,
+    elastic: nodes.Cluster,
     prefix: str,
     older: Callable[[Change], None],
     store: Callable[[], ElasticStore],
@@ -174,12 +182,12 @@ def test_an_upgrade_killed_anywhere_is_completed_by_the_next(
     assert stopped > 3
     assert upgrade.outdated(opened.client, opened.names) == []
     assert held(opened).equals(before)
-    assert by_address(elastic_8, prefix) == 1
+    assert by_address(elastic, prefix) == 1
     assert opened.append(events(range(1_210))) == 10
 
 
 def test_what_somebody_writes_meanwhile_stays(
-    elastic_8: nodes.Cluster, prefix: str, older: Callable[[Change], None], store: Callable[[], ElasticStore]
+    elastic: nodes.Cluster, prefix: str, older: Callable[[Change], None], store: Callable[[], ElasticStore]
 ) -> None:
     older(without_addresses)
     opened, other = store(), store()
@@ -191,4 +199,43 @@ def test_what_somebody_writes_meanwhile_stays(
 
     upgrade.upgrade(opened.client, opened.names, progress=meanwhile)
     assert held(opened).height == 1_330
-    assert by_address(elastic_8, prefix, "10.0.5.0") == 1
+    assert by_address(elastic, prefix, "10.0.5.0") == 1
+
+
+def test_incidents_and_checkpoints_come_along(
+    elastic: nodes.Cluster, prefix: str, store: Callable[[], ElasticStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident = Incident.model_validate(
+        {
+            "id": "INC-20260301-aaaaaa",
+            "version": 1,
+            "title_zh": "x",
+            "title_en": "x",
+            "first_seen": T0,
+            "last_seen": T0,
+            "discovered": T0,
+            "level": "high",
+        }
+    )
+    real = templates.templates
+
+    def older(*args: Any, **more: Any) -> dict[str, dict[str, Any]]:
+        found = real(*args, **more)
+        for name, one in found.items():
+            if not name.endswith("-events"):
+                one["template"]["mappings"]["_meta"]["digest"] = one["_meta"]["digest"] = "older"
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(templates, "templates", older)
+        with store() as first:
+            first.put_incident(incident)
+            first.put_incident(incident.model_copy(update={"version": 2}))
+            first.put_checkpoint("inputs", b"[1]")
+    opened = store()
+    done = upgrade.upgrade(opened.client, opened.names)
+    assert sorted(one.index.removeprefix(prefix) for one in done) == ["-incident-versions", "-incidents", "-state"]
+    assert [opened.incident(incident.id, version).version for version in (1, 2)] == [1, 2]  # type: ignore[union-attr]
+    opened.put_incident(incident.model_copy(update={"version": 3}))
+    assert opened.checkpoint("inputs") == b"[1]"
+    assert upgrade.outdated(opened.client, opened.names) == []
