@@ -163,6 +163,8 @@ class Absence(Queue):
                     group.true = True
                     group.alerted = end
                     alarms.append(alarm(key, [hit], end))
+                elif self.feeds:
+                    alarms.append(alarm(key, [hit], end, loud=False))
             if group is not None and group.open:
                 self._remember(group.open[0].time + span, key)
 

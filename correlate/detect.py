@@ -141,6 +141,8 @@ class Detector:
         for window in self._windows:
             for rule in window.correlation.rules:
                 self._feeds.setdefault(rule, []).append(window)
+        for window in self._windows:
+            window.feeds = window.correlation.id in self._feeds
         if state is not None:
             self._restore(state)
 
@@ -238,12 +240,13 @@ class Detector:
             status = self._status[window.correlation.id]
             status.seconds += perf_counter() - started
             status.events = window.taken
-            status.matches += len(raised)
+            loud = [one for one in raised if one.loud]
+            status.matches += len(loud)
             status.bounds = {name: count for name, count in window.counters.items() if count}
             for follower in self._feeds.get(window.correlation.id, ()):
                 follower.push(window.correlation.id, [_alarm_hit(follower.correlation, window, one) for one in raised])
             if window.correlation.meta.alerts:
-                alarms += [(window.correlation, one) for one in raised]
+                alarms += [(window.correlation, one) for one in loud]
         return [_correlation_alerts(alarms)] if alarms else []
 
     def _saw(self, rule_id: str, dataset: str) -> None:

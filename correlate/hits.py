@@ -65,6 +65,7 @@ class Alarm:
         group: Values of the group-by fields.
         event_ids: Ids of the events in the window, the latest of them if there are many; at least one.
         count: Events in the window, collapsed ones in full.
+        loud: Whether it is an alert; else the condition has held since one, and it only feeds other correlations.
     """
 
     time: int
@@ -76,6 +77,7 @@ class Alarm:
     destinations: tuple[str, ...]
     datasets: tuple[str, ...]
     protocols: tuple[str, ...]
+    loud: bool = True
 
     def as_hit(self, role: int, group: tuple[Any, ...], values: tuple[Any, ...]) -> Hit:
         """The alarm as something that feeds another correlation."""

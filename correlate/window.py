@@ -7,7 +7,8 @@ than case, as all of Sigma. A collapsed event counts as often as it stands for, 
 
 **Alerts.** One when the condition becomes true at a hit. While it stays true at every further hit of the group,
 nothing is repeated until ``timespan`` has passed since that alert; then there is one more. Once the condition was
-false at a hit, the next time it is true alerts again.
+false at a hit, the next time it is true alerts again. A correlation that refers to this one is fed at every hit at
+which the condition holds: what is not repeated to people has happened all the same.
 
 **Order.** Tables come one dataset at a time and their times overlap. Hits wait until the caller says that everything
 up to their time has come (``advance``) and are then taken in order of time; hits of one time in the order in which the
@@ -46,6 +47,8 @@ class Queue:
     Attributes:
         taken: Hits that were worked off.
         counters: Bounds reached and hits late, by name.
+        feeds: Whether another correlation refers to this one: then every hit at which the condition holds makes an
+            alarm, those that are no alert included.
     """
 
     def __init__(self, correlation: Correlation, limits: WindowLimits | None = None) -> None:
@@ -54,6 +57,7 @@ class Queue:
         self.limits = limits or WindowLimits()
         self.taken = 0
         self.counters: Counter[str] = Counter()
+        self.feeds = False
         self._pending: list[Hit] = []
         self._until: int | None = None
 
@@ -231,6 +235,8 @@ class Window(Queue):
                 group.true = True
                 group.alerted = now
                 alarms.append(alarm(key, inside, now, tally.begin()))
+            elif self.feeds:
+                alarms.append(alarm(key, (inside[-1],), now, loud=False))
 
     def _insert(self, group: _Group, hit: Hit) -> Tally:
         """Put a late hit at its place; what depends on the order is counted anew."""
@@ -284,7 +290,9 @@ class Window(Queue):
             self._held += len(group.hits)
 
 
-def alarm(key: tuple[Any, ...], inside: Iterable[Hit], now: int, begin: int | None = None) -> Alarm:
+def alarm(
+    key: tuple[Any, ...], inside: Iterable[Hit], now: int, begin: int | None = None, *, loud: bool = True
+) -> Alarm:
     """An alarm over the hits of a group, those from ``begin`` on."""
     hits = list(inside) if begin is None else [hit for hit in inside if hit.time >= begin]
     ids = dict.fromkeys(one for hit in reversed(hits[-_MOST:]) for one in reversed(hit.ids))
@@ -298,6 +306,7 @@ def alarm(key: tuple[Any, ...], inside: Iterable[Hit], now: int, begin: int | No
         destinations=_collected(map(_destinations, hits)),
         datasets=_collected(map(_datasets, hits)),
         protocols=_collected(map(_protocols, hits)),
+        loud=loud,
     )
 
 
