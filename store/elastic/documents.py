@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 import polars as pl
 
 from event.errors import StoreError
@@ -145,9 +146,18 @@ class Decoder:
         columns: Names of the catalogue that a table may have.
     """
 
-    def __init__(self, columns: Iterable[str]) -> None:
-        wanted = [name for name in FIELDS if name in set(columns) or name in REQUIRED]
+    def __init__(self, columns: Iterable[str], *, open_names: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            columns: Names that are wanted.
+            open_names: Also every name behind an open prefix that a document turns out to have.
+        """
+        asked = set(columns)
+        wanted = [name for name in FIELDS if name in asked or name in REQUIRED]
+        wanted += sorted(name for name in asked if FIELDS.is_open(name))
         self.columns = wanted
+        self._open = open_names
         dtypes: dict[str, pl.DataType] = {name: _wire_dtype(name) for name in wanted}
         doubles = [name for name in wanted if FIELDS[name].kind == "double"]
         self._odd = doubles
@@ -162,7 +172,8 @@ class Decoder:
 
     def sources(self) -> list[str]:
         """What to ask for: ``_source`` of the request."""
-        return [*self.columns, *([NONFINITE] if self._odd else [])]
+        some = [f"{prefix}*" for prefix in FIELDS.prefixes] if self._open else []
+        return [*self.columns, *some, *([NONFINITE] if self._odd else [])]
 
     def table(self, body: bytes) -> tuple[pl.DataFrame, int, str | None]:
         """The hits of an answer as a table, how many there were, and the point in time to ask next with.
@@ -172,6 +183,10 @@ class Decoder:
         Raises:
             StoreError: A document does not fit the catalogue.
         """
+        if self._open:
+            more = _open_names(body)
+            if more:
+                return Decoder([*self.columns, *more]).table(body)
         try:
             answer = pl.Series([body.decode()]).str.json_decode(self._dtype).struct
             pit = answer.field("pit_id").item()
@@ -199,6 +214,28 @@ class Decoder:
             if text.null_count() < len(text):
                 changed.append(text.cast(FIELDS[name].dtype).fill_null(frame[name]).alias(name))
         return frame.with_columns(changed)
+
+
+def _open_names(body: bytes) -> set[str]:
+    """Names behind open prefixes that the documents of an answer have: the index does not hold them, so cannot tell."""
+    if not any(f'"{prefix.split(".")[-2]}":{{'.encode() in body for prefix in FIELDS.prefixes):
+        return set()
+    found: set[str] = set()
+
+    def walk(level: Any, name: str) -> None:
+        if isinstance(level, dict):
+            for key, below in level.items():
+                walk(below, f"{name}.{key}")
+        elif FIELDS.is_open(name):
+            found.add(name)
+
+    for hit in orjson.loads(body).get("hits", {}).get("hits", ()):
+        for prefix in FIELDS.prefixes:
+            level: Any = hit.get("_source")
+            for key in prefix[:-1].split("."):
+                level = level.get(key) if isinstance(level, dict) else None
+            walk(level, prefix[:-1])
+    return found
 
 
 def _wire_dtype(name: str) -> pl.DataType:

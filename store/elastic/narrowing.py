@@ -95,7 +95,7 @@ def groups(
     most: int,
 ) -> pl.DataFrame | None:
     """See ``store.base.Narrowing.groups``."""
-    if any(name in WILDCARDS or FIELDS[name].kind not in _KEYS for name in by):
+    if any(name in WILDCARDS or FIELDS.is_open(name) or FIELDS[name].kind not in _KEYS for name in by):
         return None
     seconds = span // timedelta(seconds=1)
     # Pieces by @timestamp, not by nanoseconds: Elasticsearch cuts plain numbers as doubles.

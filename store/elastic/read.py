@@ -84,7 +84,7 @@ class Reader:
     def columns(self, question: Question) -> list[str]:
         """Columns that the documents may have, as far as the index tells; all that it does not tell about."""
         if question.columns is not None:
-            return sorted({*question.columns, *question.roots(), *ALWAYS} & FIELDS.keys())
+            return sorted(name for name in {*question.columns, *question.roots(), *ALWAYS} if name in FIELDS)
         found = self._client.ask(
             "GET",
             f"/{question.pattern}/_field_caps",
@@ -147,7 +147,7 @@ class Reader:
         return page.select(name for name in page.columns if name in question.columns or name in ALWAYS)
 
     def _pages(self, question: Question, size: int) -> Iterator[pl.DataFrame]:
-        decoder = Decoder(self.columns(question))
+        decoder = Decoder(self.columns(question), open_names=question.columns is None)
         opened = self._client.ask(
             "POST", f"/{question.pattern}/_pit", params={"keep_alive": KEEP, "ignore_unavailable": "true"}
         )
