@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from correlate.atoms import number_of
 from correlate.bounds import holds, least, within
@@ -28,13 +28,19 @@ _SCALE = 1074  # every finite double is a whole number of 2**-1074: sums are who
 class Tally:
     """What is counted in one window; the base counts events."""
 
-    __slots__ = ("correlation", "least", "total", "within")
+    __slots__ = ("correlation", "inside", "least", "total", "within")
     replay = False
     """Whether a hit that comes late needs everything counted anew."""
 
-    def __init__(self, correlation: Correlation) -> None:
-        """Start empty."""
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
+        """Start empty.
+
+        Args:
+            correlation: Whose condition it is.
+            inside: The window: its hits, also those that come later; each is in it before it is added.
+        """
         self.correlation = correlation
+        self.inside = inside
         self.within = within(correlation.conditions)
         self.least = least(correlation.conditions)
         self.total = 0
@@ -69,17 +75,22 @@ class Tally:
 
 
 class Values(Tally):
-    """Distinct values."""
+    """Distinct values.
 
-    __slots__ = ("seen",)
+    There are at most as many as there are values. So values are only counted (``total``) while they are too few for
+    the condition, and told apart once they are not: most groups never come that far.
+    """
 
-    def __init__(self, correlation: Correlation) -> None:
+    __slots__ = ("apart", "seen")
+
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
         """Start empty."""
-        super().__init__(correlation)
+        super().__init__(correlation, inside)
         self.seen: dict[object, int] = {}
+        self.apart = self.least is None
 
     @staticmethod
-    def _keys(values: tuple[object, ...]) -> Iterable[object]:
+    def _keys(values: tuple[object, ...]) -> Sequence[object]:
         if len(values) == 1:
             value = values[0]
             if isinstance(value, tuple):
@@ -87,16 +98,43 @@ class Values(Tally):
             return () if value is None else values
         return () if None in values else (values,)
 
+    def quiet(self, hits: Sequence[Hit]) -> bool:
+        """See the base."""
+        if self.least is None:
+            return False
+        if self.apart and 2 * self.total >= self.least:  # as many again must come before values are told apart anew
+            return False
+        total = self.total
+        for hit in hits:
+            total += len(self._keys(hit[6]))
+        if total >= self.least:
+            return False
+        self.seen, self.apart, self.total = {}, False, total
+        return True
+
     def add(self, hit: Hit) -> None:
         """See the base."""
+        if not self.apart:
+            self.apart, self.total = True, 0
+            for one in self.inside:
+                self._add(one)
+        else:
+            self._add(hit)
+
+    def _add(self, hit: Hit) -> None:
         seen = self.seen
         for key in self._keys(hit[6]):
             seen[key] = seen.get(key, 0) + 1
+            self.total += 1
 
     def remove(self, hit: Hit) -> None:
         """See the base."""
+        keys = self._keys(hit[6])
+        self.total -= len(keys)
+        if not self.apart:
+            return
         seen = self.seen
-        for key in self._keys(hit[6]):
+        for key in keys:
             left = seen[key] - 1
             if left:
                 seen[key] = left
@@ -104,7 +142,7 @@ class Values(Tally):
                 del seen[key]
 
     def true(self, since: int) -> bool:
-        """See the base."""
+        """See the base; asked only after a hit was added, when values have been told apart."""
         return self.within(len(self.seen))
 
 
@@ -126,9 +164,9 @@ class Sums(Tally):
 
     __slots__ = ("mean", "scaled", "sum", "weight")
 
-    def __init__(self, correlation: Correlation) -> None:
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
         """Start empty."""
-        super().__init__(correlation)
+        super().__init__(correlation, inside)
         self.mean = correlation.type == "value_avg"
         self.weight = 0
         self.sum = 0
@@ -169,9 +207,9 @@ class Ranks(Tally):
 
     __slots__ = ("blocks", "firsts", "percent", "weight", "weights")
 
-    def __init__(self, correlation: Correlation) -> None:
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
         """Start empty."""
-        super().__init__(correlation)
+        super().__init__(correlation, inside)
         self.percent: float = 50 if correlation.type == "value_median" else correlation.percentile or 0
         self.blocks: list[list[tuple[int | float, int]]] = []  # value, weight
         self.firsts: list[tuple[int | float, int]] = []  # first of each block
@@ -250,9 +288,9 @@ class Rules(Tally):
 
     __slots__ = ("extended", "hits")
 
-    def __init__(self, correlation: Correlation) -> None:
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
         """Start empty."""
-        super().__init__(correlation)
+        super().__init__(correlation, inside)
         self.extended = correlation.extended
         self.hits = [0] * len(correlation.rules)
 
@@ -290,9 +328,9 @@ class Ordered(Tally):
     __slots__ = ("starts",)
     replay = True
 
-    def __init__(self, correlation: Correlation) -> None:
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
         """Start empty."""
-        super().__init__(correlation)
+        super().__init__(correlation, inside)
         self.starts: list[int | None] = [None] * len(correlation.rules)
 
     def add(self, hit: Hit) -> None:
@@ -324,9 +362,9 @@ class Partly(Tally):
     __slots__ = ("best", "chains", "needed")
     replay = True
 
-    def __init__(self, correlation: Correlation) -> None:
+    def __init__(self, correlation: Correlation, inside: Collection[Hit] = ()) -> None:
         """Start empty."""
-        super().__init__(correlation)
+        super().__init__(correlation, inside)
         self.needed = needed(correlation)
         self.chains: list[list[int | None]] = [[None] * self.needed for _ in correlation.rules]
         self.best: int | None = None

@@ -152,9 +152,9 @@ def _identity(one: Correlation) -> str:
 class _Group:
     __slots__ = ("alerted", "hits", "tally", "true")
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, correlation: Correlation, kind: type[Tally]) -> None:
         self.hits: deque[Hit] = deque()
-        self.tally = tally
+        self.tally = kind(correlation, self.hits)
         self.true = False
         self.alerted: int | None = None
 
@@ -185,7 +185,7 @@ class Window(Queue):
                 self.counters["hits_without_group"] += len(part)
                 continue
             else:
-                group = groups[key] = _Group(self._kind(self.correlation))
+                group = groups[key] = _Group(self.correlation, self._kind)
             before = len(group.hits)
             self._take_group(key, group, part, alarms)
             self._held += len(group.hits) - before
@@ -245,7 +245,7 @@ class Window(Queue):
             place -= 1
         group.hits.insert(place, hit)
         if group.tally.replay:
-            group.tally = self._kind(self.correlation)
+            group.tally = self._kind(self.correlation, group.hits)
             for one in group.hits:
                 group.tally.add(one)
         else:
@@ -280,7 +280,7 @@ class Window(Queue):
 
     def _restore(self, state: dict[str, Any]) -> None:
         for key, true, alerted, hits in state["groups"]:
-            group = _Group(self._kind(self.correlation))
+            group = _Group(self.correlation, self._kind)
             group.true, group.alerted = true, alerted
             for one in hits:
                 hit = Hit(*frozen(one))
