@@ -170,7 +170,10 @@ def _query(condition: Coarse, mapped: Mapping[str, tuple[str, str]]) -> Query:
         return _ALL
     path, kind = asked
     if isinstance(condition, OneOf) and kind in (*_NUMBERS, "boolean", *_STRINGS, "flattened"):
-        return {"terms": {path: list(condition.values)}}
+        values = list(condition.values)
+        if kind == "double" and 0 in values:  # two terms to Elasticsearch, one number to us
+            values += [-0.0, 0.0]
+        return {"terms": {path: values}}
     if isinstance(condition, OneOf) and kind == "ip":
         return _some([_addresses(path, (str(value),)) for value in condition.values])
     if isinstance(condition, Within) and kind in _NUMBERS:
