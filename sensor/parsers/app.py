@@ -68,6 +68,7 @@ class AppParser:
 
     name: str = "app"
     names: set[str] = field(default_factory=set)
+    parents: set[str] = field(default_factory=set)
 
     def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
@@ -75,6 +76,7 @@ class AppParser:
             return []
         if offsets[0] == 0:
             self.names.clear()
+            self.parents.clear()
         bad: dict[str, list[int]] = {}
         found: dict[str, tuple[list[int], list[dict[str, str | None]]]] = {}
         for row, text in enumerate(lines.to_list()):
@@ -117,16 +119,25 @@ class AppParser:
                 break
             column = DATA + name
             if column not in self.names:
-                if len(self.names) >= MOST_NAMES or column not in FIELDS:
+                if len(self.names) >= MOST_NAMES or column not in FIELDS or not self._fits(column):
                     continue
                 self.names.add(column)
             texts = [text for text in map(_text, values) if text is not None]
             record[column] = "\n".join(texts) if texts else None
         return record
 
+    def _fits(self, column: str) -> bool:
+        """A name that is a value in one record and a parent in another can be only one of them: the first it was."""
+        parts = column.split(".")
+        above = {".".join(parts[:end]) for end in range(3, len(parts))}
+        if column in self.parents or above & self.names:
+            return False
+        self.parents |= above
+        return True
+
 
 def _flatten(value: Any, name: str, depth: int, into: dict[str, list[Any]]) -> None:
-    """Leaves by dotted name. A name that is a value in one place and a parent in another keeps its value apart."""
+    """Leaves by dotted name."""
     if isinstance(value, dict) and depth < _DEPTH:
         for key, one in value.items():
             if len(into) > 4 * MOST_MEMBERS:

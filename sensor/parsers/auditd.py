@@ -154,7 +154,7 @@ class AuditdParser:
             "_nanos": int(fraction.ljust(9, "0")),
         }
         for name, value in said.items():
-            column = DATA + name.replace("[", "_").replace("]", "")
+            column = DATA + name.replace("[", "_").replace("]", "").replace(".", "_")
             if column in self.names or (len(self.names) < MOST_NAMES and column in FIELDS):
                 self.names.add(column)
                 record[column] = value

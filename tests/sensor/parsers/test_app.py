@@ -62,3 +62,13 @@ def test_every_application_is_told_by_its_members(product: str, service: str, me
     line = ("{" + body.replace('",', '":1,') + ('":1' if body.endswith('"') else '"') + "}").encode()
     assert is_dataset(f"app.{product}.{service}")
     assert log_kind(line) == "app"
+
+
+def test_a_name_is_a_value_or_a_parent_and_stays_so() -> None:
+    one = {"logtype": 1, "node_id": "x", "time": 1767323045, "a": "value", "b": {"c": {"d": 1}}}
+    other = {"logtype": 1, "node_id": "x", "time": 1767323045, "a": {"inner": 1}, "b": {"c": 2, "e": 3}}
+    first, second = rows_of(AppParser(), json.dumps(one), json.dumps(other))
+    has(first, {"app.data.a": "value", "app.data.b.c.d": "1"})
+    has(second, {"app.data.b.e": "3"})
+    assert not {"app.data.a.inner", "app.data.b.c"} & set(second)
+    assert json.loads(second["event.original"])["a"] == {"inner": 1}
