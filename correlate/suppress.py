@@ -28,6 +28,7 @@ from event.errors import StoreError, UserError
 from event.fields import FIELDS
 from event.site import Site
 from store.base import Store
+from store.where import parse
 
 ALERTS = "jianmen.alert"
 LONGEST = timedelta(days=366)
@@ -183,7 +184,7 @@ def hidden(store: Store) -> dict[str, tuple[int, datetime]]:
     Counted in the store itself, so that a repeated detection counts nothing twice and an auditor counts the same.
     """
     total: dict[str, tuple[int, datetime]] = {}
-    for table in store.scan([ALERTS], columns=[_BY], where=pl.col(_BY).is_not_null()):
+    for table in store.scan([ALERTS], columns=[_BY], where=parse(f"{_BY} exists")):
         if _BY not in table.columns:
             continue
         grouped = table.group_by(_BY).agg(pl.len(), pl.col("@timestamp").max().alias("last"))
