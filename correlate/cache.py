@@ -1,11 +1,20 @@
-"""Compiled rule sets on disk: one JSON file, named by the hash of what went into it."""
+"""Compiled rule sets on disk: JSON and Hyperscan's databases, each file named by the hash of what went into it.
+
+Databases are only read from a folder, and a file, that belong to us and that nobody else can write to: to Hyperscan
+they are machine code in all but name. Whatever does not fit is made anew.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import stat
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +24,9 @@ from correlate.ir import Correlation, Meta, Rule, RuleProblem, RuleSet
 from correlate.logsources import Route
 
 _KEEP = 8  # files of earlier rule sets that stay
+_KEEP_PASSES = 64  # databases, one file for each dataset with many literals
+_PASSES = b"1"  # form of these files, and of what signatures and keywords put into them
+_DIGEST = 32
 
 
 def read(folder: Path, key: str) -> RuleSet | None:
@@ -32,19 +44,81 @@ def read(folder: Path, key: str) -> RuleSet | None:
 
 def write(folder: Path, key: str, ruleset: RuleSet) -> None:
     """Keep a rule set; a folder that cannot be written keeps none, for a cache is a convenience."""
+    data = asdict(ruleset)
+    del data["kept_in"]
+    _keep(folder, f"rules-{key}.json", orjson.dumps(data), _KEEP)
+
+
+def _keep(folder: Path, name: str, data: bytes, most: int) -> None:
+    """Write a file whole or not at all; of its kind the latest stay."""
+    kind, _, ending = name.partition("-")
     with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".rules-")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{kind}-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(orjson.dumps(asdict(ruleset)))
-            Path(name).replace(folder / f"rules-{key}.json")
+                file.write(data)
+            Path(temporary).replace(folder / name)
         except OSError:
-            Path(name).unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             raise
-        kept = sorted(folder.glob("rules-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in kept[_KEEP:]:
+        kept = sorted(
+            folder.glob(f"{kind}-*{Path(ending).suffix}"), key=lambda path: path.stat().st_mtime, reverse=True
+        )
+        for old in kept[most:]:
             old.unlink(missing_ok=True)
+
+
+def passes_key(*parts: bytes) -> str | None:
+    """Name of the databases for these atoms, on this machine; None without Hyperscan."""
+    try:
+        library = version("hyperscan")
+    except PackageNotFoundError:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (_PASSES, library.encode(), platform.machine().encode(), _processor(), *parts):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _processor() -> bytes:
+    """What databases are compiled for."""
+    with suppress(OSError), Path("/proc/cpuinfo").open("rb") as file:
+        return next((line for line in file if line.startswith(b"flags")), b"")
+    return platform.processor().encode()
+
+
+def read_passes(folder: Path, key: str) -> dict[str, bytes] | None:
+    """Databases by field, or None if there are none that can be trusted."""
+    path = folder / f"passes-{key}.bin"
+    try:
+        if not (_ours(folder) and _ours(path)):
+            return None
+        data = path.read_bytes()
+        if hashlib.blake2b(data[_DIGEST:], digest_size=_DIGEST).digest() != data[:_DIGEST]:
+            return None
+        start = _DIGEST + 8 + int.from_bytes(data[_DIGEST : _DIGEST + 8], "big")
+        found: dict[str, bytes] = {}
+        for field, size in orjson.loads(data[_DIGEST + 8 : start]):
+            found[field] = data[start : start + size]
+            start += size
+    except (OSError, ValueError, TypeError):
+        return None
+    return found
+
+
+def write_passes(folder: Path, key: str, passes: Mapping[str, bytes]) -> None:
+    """Keep databases by field."""
+    head = orjson.dumps([[field, len(blob)] for field, blob in passes.items()])
+    body = len(head).to_bytes(8, "big") + head + b"".join(passes.values())
+    _keep(folder, f"passes-{key}.bin", hashlib.blake2b(body, digest_size=_DIGEST).digest() + body, _KEEP_PASSES)
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file or folder, not a link, belongs to us and only we can write to it."""
+    found = path.lstat()
+    mine = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    return mine and not stat.S_ISLNK(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _meta(data: dict[str, Any]) -> Meta:

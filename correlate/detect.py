@@ -158,21 +158,7 @@ class Detector:
         if events.is_empty():
             return empty()
         dataset = str(events["event.dataset"][0])
-        active = self._active.get(dataset)
-        if active is None:
-            rules = [one for one in self._ruleset.rules if one.condition is not None and one.route.takes(dataset)]
-            conditions = [one.condition for one in rules if one.condition is not None]
-            active = self._active[dataset] = _Active(
-                Plan(
-                    conditions,
-                    constants={"event.dataset": dataset},
-                    limits=self._limits,
-                    one_pass=self._one_pass,
-                ),
-                rules,
-            )
-            for rule in rules:
-                self._saw(rule.id, dataset)
+        active = self._rules_of(dataset)
         self._columns.setdefault(dataset, set()).update(events.columns)
         made: list[pl.DataFrame] = []
         for number, rows in active.plan.match(events).items():
@@ -192,6 +178,27 @@ class Detector:
         if self._lateness is not None:
             made += self._advance(self._newest - self._lateness)
         return _joined(made)
+
+    def _rules_of(self, dataset: str) -> _Active:
+        active = self._active.get(dataset)
+        if active is None:
+            rules = [one for one in self._ruleset.rules if one.condition is not None and one.route.takes(dataset)]
+            plan = Plan(
+                [one.condition for one in rules if one.condition is not None],
+                constants={"event.dataset": dataset},
+                limits=self._limits,
+                one_pass=self._one_pass,
+                kept_in=self._ruleset.kept_in,
+            )
+            active = self._active[dataset] = _Active(plan, rules)
+            for rule in rules:
+                self._saw(rule.id, dataset)
+        return active
+
+    def plan_of(self, dataset: str) -> Plan | None:
+        """The rules of a dataset, for who looks at events before they are tables; None if it has none."""
+        active = self._rules_of(dataset)
+        return active.plan if active.rules else None
 
     def passed(self, dataset: str, events: int, newest: int) -> None:
         """Take note of events that need not be fed, since no rule can match them: a store has left them out.

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from correlate.logsources import Route
@@ -191,11 +192,13 @@ class RuleSet:
         rules: Plain rules, those that cannot be evaluated included (``error`` is set).
         correlations: Correlations, every one after those that feed it.
         problems: Everything that was found wrong, by file and line.
+        kept_in: Folder that keeps what is compiled out of the rules; None keeps nothing.
     """
 
     rules: tuple[Rule, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     problems: tuple[RuleProblem, ...] = field(default=())
+    kept_in: Path | None = field(default=None, compare=False)
 
     def find(self, rule_id: str) -> Rule | Correlation | None:
         """The rule or correlation with this id or name."""

@@ -33,6 +33,7 @@ ODD_JSON = (*ODD, b"\\u", b"\\/")
 """Spellings in JSON that the pass does not see through."""
 
 _SHORTEST = 3  # characters of a run below which it is found everywhere
+_ESCAPED = re.compile(rb"(?<!\\)(?:\\\\)*\\[u/]")  # not the u of a folder behind a backslash
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
 
 
@@ -191,7 +192,17 @@ class Keywords:
         """
         if self._everywhere:
             return np.arange(len(ends))
-        found = self._lines_pass().find(data, ends)[0]
+        lines, literals = self._lines_pass().find(data, ends)
+        spelled = literals >= len(self._runs) + len(ODD)
+        found = lines[~spelled]
+        maybe = np.unique(lines[spelled])
+        begins = np.concatenate([[0], ends[:-1]])
+        sure = [
+            line
+            for line, begin, end in zip(maybe.tolist(), begins[maybe].tolist(), ends[maybe].tolist(), strict=True)
+            if _ESCAPED.search(data, begin, end)
+        ]
+        found = np.concatenate([found, np.array(sure, np.int64)])
         if self._has_numbers:
             odd = np.array([match.start() for match in _ODD_NUMBER.finditer(data)], np.int64)
             found = np.concatenate([found, np.searchsorted(ends, odd, side="right")])

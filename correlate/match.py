@@ -17,13 +17,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import polars as pl
 
+from correlate import cache
 from correlate.atoms import Matcher, text_of
 from correlate.columns import NOTHING, Codes
 from correlate.fold import fold
@@ -37,6 +40,8 @@ Rows = npt.NDArray[np.int64]
 _LEARN_AT = (32, 256, 2048, 16384)  # new cases after which witnesses are chosen anew by how often atoms held
 _TELLING = 16  # rules that must ask for values of a field before it tells kinds of events apart
 _KINDS = 4096  # kinds of events that are remembered
+_MANY_PIECES = 400  # atoms that are looked for in passes, from which compiling them takes a noticeable time
+_PIECES = frozenset({"contains", "startswith", "endswith", "glob", "re"})
 _PRIOR = {"null": 1000.0, "part": 50.0, "cmp": 20.0, "bool": 20.0}
 
 
@@ -164,7 +169,7 @@ class Plan:
         constants: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         one_pass: bool = True,
-        kept: Mapping[str, bytes] | None = None,
+        kept_in: Path | None = None,
     ) -> None:
         """Prepare conditions.
 
@@ -173,20 +178,23 @@ class Plan:
             constants: Fields that have the same value in all events, and that value.
             limits: Bounds of what is remembered.
             one_pass: Use Hyperscan where it is installed.
-            kept: What ``dump`` of a plan of equal conditions gave.
+            kept_in: Folder that keeps compiled passes (``correlate.cache``); None keeps none.
         """
         self._limits = limits or Limits()
         self.constants = dict(constants or {})
         self._numbered = conditions if isinstance(conditions, Numbered) else number(conditions, constants)
-        self._kept = kept or {}
+        kept: Mapping[str, bytes] = {}
+        key = self._key() if one_pass and kept_in is not None else None
+        if key is not None and kept_in is not None:
+            kept = cache.read_passes(kept_in, key) or {}
         by_field: dict[str | None, list[tuple[int, str, Any]]] = {}
         for atom, (field, op, payload) in enumerate(self._numbered.atoms):
             if op != "fieldref":
                 by_field.setdefault(field, []).append((atom, op, payload))
         words = by_field.pop(None, [])
-        self.keywords = Keywords(words, one_pass=one_pass, kept=self._kept.get("", b"")) if words else None
+        self.keywords = Keywords(words, one_pass=one_pass, kept=kept.get("", b"")) if words else None
         self.columns = {
-            str(field): Signatures(of, one_pass=one_pass, kept=self._kept.get(str(field), b""))
+            str(field): Signatures(of, one_pass=one_pass, kept=kept.get(str(field), b""))
             for field, of in by_field.items()
         }
         self.telling, self._by_telling, self._untold = self._tell()
@@ -195,6 +203,8 @@ class Plan:
             for atom, (field, op, _) in enumerate(self._numbered.atoms)
             if field in self.telling and op != "fieldref"
         ]
+        if key is not None and kept_in is not None and not kept:
+            cache.write_passes(kept_in, key, self.dump())
         self._kinds: dict[tuple[int, ...], Kind] = {}
         self._decided = 0
         self.seconds = [0.0] * len(self._numbered.trees)
@@ -209,8 +219,14 @@ class Plan:
         ]
         return frozenset(self.columns).union(name for name in named if name is not None)
 
+    def _key(self) -> str | None:
+        """Name under which compiled passes are kept; None if they are not worth it."""
+        if sum(op in _PIECES for _, op, _ in self._numbered.atoms) < _MANY_PIECES:
+            return None
+        return cache.passes_key(orjson.dumps(self._numbered.atoms))
+
     def dump(self) -> dict[str, bytes]:
-        """Compiled passes by field, for ``kept``."""
+        """Compiled passes by field."""
         dumped = {field: column.dump() for field, column in self.columns.items()}
         if self.keywords is not None:
             dumped[""] = self.keywords.dump()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,7 @@ def load_rules(
         ruleset = parse_documents(files, texts, placeholders or {})
         if cache_dir:
             cache.write(cache_dir, key, ruleset)
+    ruleset = replace(ruleset, kept_in=cache_dir)
     errors = [problem for problem in ruleset.problems if problem.severity == "error"]
     if errors and not keep_going:
         raise _error(errors)
