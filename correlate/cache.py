@@ -6,13 +6,14 @@ they are machine code in all but name. Whatever does not fit is made anew.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import platform
 import stat
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,18 @@ _KEEP = 8  # files of earlier rule sets that stay
 _KEEP_PASSES = 64  # databases, one file for each dataset with many literals
 _PASSES = b"1"  # form of these files, and of what signatures and keywords put into them
 _DIGEST = 32
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: hundreds of thousands of lists are made, none of them is garbage."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def read(folder: Path, key: str) -> RuleSet | None:

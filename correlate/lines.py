@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import orjson
+import polars as pl
 
 from correlate.columns import Codes
 from correlate.match import Kind, Plan
 from event.channels import SECURITY, dataset_of
 from event.fields import FIELDS
-from sensor.parsers.windows import DATA, NotWindows, pairs_of, texts
+from sensor.base import Account
+from sensor.parsers.windows import DATA, NotWindows, WindowsParser, pairs_of, texts
 
 PlanOf = Callable[[str], Plan | None]
 """Dataset to its plan; None if no rule looks at it."""
@@ -252,9 +254,38 @@ class Sieve:
         return [rows[place] for place in words.suspects(b"\n".join(some), ends).tolist()]
 
 
+@dataclass(slots=True)
+class SievingParser:
+    """A parser of Windows events that reads only the lines which a rule may match; see ``sensor.base.LineParser``."""
+
+    sieve: Sieve
+    name: str = "windows"
+    blank: int = 0
+    """Lines without content."""
+    _parser: WindowsParser = field(default_factory=WindowsParser)
+
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+        """Turn those lines into tables."""
+        raw = [line.encode() for line in lines.fill_null("").to_list()]
+        keep = self.sieve.sift(raw)
+        self.blank += sum(not raw[row].strip() for row in keep)
+        return self._parser.parse(lines.gather(keep), offsets.gather(keep), reference_year=reference_year)
+
+    def settle(self, account: Account) -> None:
+        """Add the events that were passed over to the account of the input."""
+        passed = sum(self.sieve.passed_over.values())
+        account.total += passed
+        account.decoded += passed
+        account.notes.pop("header_and_empty_lines", None)
+        if self.blank:
+            account.notes["header_and_empty_lines"] = self.blank
+        for dataset, count in self.sieve.passed_over.items():
+            account.events[dataset] = account.events.get(dataset, 0) + count
+
+
 def _compared(kind: Kind) -> list[str]:
     """Fields that are compared with one another."""
     return list(dict.fromkeys(name for _, one, other, _ in kind.references for name in (one, other)))
 
 
-__all__ = ["PlanOf", "Sieve"]
+__all__ = ["PlanOf", "Sieve", "SievingParser"]

@@ -42,6 +42,7 @@ _TELLING = 16  # rules that must ask for values of a field before it tells kinds
 _KINDS = 4096  # kinds of events that are remembered
 _MANY_PIECES = 400  # atoms that are looked for in passes, from which compiling them takes a noticeable time
 _PIECES = frozenset({"contains", "startswith", "endswith", "glob", "re"})
+_LAYOUT = "\0layout"  # no field is called so
 _PRIOR = {"null": 1000.0, "part": 50.0, "cmp": 20.0, "bool": 20.0}
 
 
@@ -150,6 +151,85 @@ class Kind:
         return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What is worked out from the conditions alone.
+
+    Attributes:
+        telling: Up to two fields that tell kinds apart: those of which most rules ask for a few values outright.
+        by_telling: Atom of those fields to the rules that need it, or another of theirs.
+        untold: Rules that need none.
+    """
+
+    numbered: Numbered
+    telling: tuple[str, ...]
+    by_telling: Mapping[int, Sequence[int]]
+    untold: Sequence[int]
+
+    def dump(self) -> bytes:
+        """As JSON, which ``_layout`` reads."""
+        one = self.numbered
+        return orjson.dumps([one.atoms, one.trees, self.telling, list(self.by_telling.items()), self.untold])
+
+
+def _layout(kept: Mapping[str, bytes] | None) -> _Layout | None:
+    if not kept or _LAYOUT not in kept:
+        return None
+    atoms, trees, telling, by_telling, untold = orjson.loads(kept[_LAYOUT])
+    return _Layout(Numbered(atoms, trees), tuple(telling), dict(by_telling), untold)
+
+
+def _laid_out(numbered: Numbered) -> _Layout:
+    count: Counter[str] = Counter()
+    for tree in numbered.trees:
+        count.update({field for part in _parts(tree) if (field := _asked(numbered, part)) is not None})
+    half = max(_TELLING, len(numbered.trees) // 4)
+    telling = tuple(field for field, rules in count.most_common(2) if rules >= half)
+    if not telling:
+        return _Layout(numbered, (), {}, list(range(len(numbered.trees))))
+
+    def cost(atom: int) -> float | None:
+        field, op, _ = numbered.atoms[atom]
+        return 1.0 if field in telling and op not in ("null", "fieldref") else None
+
+    trees = [(rule, Tree(tree)) for rule, tree in enumerate(numbered.trees) if not isinstance(tree, bool)]
+    by_telling, always = index(trees, cost)
+    certain = [rule for rule, tree in enumerate(numbered.trees) if tree is True]
+    return _Layout(numbered, telling, by_telling, [*always, *certain])
+
+
+def _parts(tree: Shape) -> Sequence[Shape]:
+    return tree[1] if isinstance(tree, list) and tree[0] == "and" else [tree]
+
+
+def _asked(numbered: Numbered, part: Shape) -> str | None:
+    """The field, if the part of a condition is that it has one of some values."""
+    some = part[1] if isinstance(part, list) and part[0] == "or" else [part]
+    fields = set()
+    for one in some:
+        if not isinstance(one, int) or isinstance(one, bool) or numbered.atoms[one][1] not in ("eq", "num"):
+            return None
+        fields.add(numbered.atoms[one][0])
+    return fields.pop() if len(fields) == 1 else None
+
+
+class _Columns(dict[str, Signatures]):
+    """Field to its signatures, which are made when they are first asked for."""
+
+    def __init__(
+        self, atoms: Mapping[str, Sequence[tuple[int, str, Any]]], blobs: Mapping[str, bytes], one_pass: bool
+    ) -> None:
+        super().__init__()
+        self.atoms = atoms
+        self._blobs = blobs
+        self._one_pass = one_pass
+
+    def __missing__(self, field: str) -> Signatures:
+        made = Signatures(self.atoms[field], one_pass=self._one_pass, kept=self._blobs.get(field, b""))
+        self[field] = made
+        return made
+
+
 class Plan:
     """The rules of one dataset, ready.
 
@@ -164,7 +244,7 @@ class Plan:
 
     def __init__(
         self,
-        conditions: Sequence[Node] | Numbered,
+        conditions: Sequence[Node],
         *,
         constants: Mapping[str, str] | None = None,
         limits: Limits | None = None,
@@ -182,28 +262,26 @@ class Plan:
         """
         self._limits = limits or Limits()
         self.constants = dict(constants or {})
-        self._numbered = conditions if isinstance(conditions, Numbered) else number(conditions, constants)
-        kept: Mapping[str, bytes] = {}
-        key = self._key() if one_pass and kept_in is not None else None
-        if key is not None and kept_in is not None:
-            kept = cache.read_passes(kept_in, key) or {}
+        with cache.uncollected():
+            key = cache.passes_key(orjson.dumps([conditions, self.constants])) if one_pass and kept_in else None
+            kept = cache.read_passes(kept_in, key) if key is not None and kept_in else None
+            self._layout = _layout(kept) or _laid_out(number(conditions, constants))
+        self._numbered = self._layout.numbered
         by_field: dict[str | None, list[tuple[int, str, Any]]] = {}
         for atom, (field, op, payload) in enumerate(self._numbered.atoms):
             if op != "fieldref":
                 by_field.setdefault(field, []).append((atom, op, payload))
         words = by_field.pop(None, [])
-        self.keywords = Keywords(words, one_pass=one_pass, kept=kept.get("", b"")) if words else None
-        self.columns = {
-            str(field): Signatures(of, one_pass=one_pass, kept=kept.get(str(field), b""))
-            for field, of in by_field.items()
-        }
-        self.telling, self._by_telling, self._untold = self._tell()
+        blobs = kept or {}
+        self.keywords = Keywords(words, one_pass=one_pass, kept=blobs.get("", b"")) if words else None
+        self.columns = _Columns({str(field): of for field, of in by_field.items()}, blobs, one_pass)
+        self.telling = self._layout.telling
         self._telling_atoms = [
             atom
             for atom, (field, op, _) in enumerate(self._numbered.atoms)
             if field in self.telling and op != "fieldref"
         ]
-        if key is not None and kept_in is not None and not kept:
+        if key is not None and kept_in is not None and kept is None and self._is_large():
             cache.write_passes(kept_in, key, self.dump())
         self._kinds: dict[tuple[int, ...], Kind] = {}
         self._decided = 0
@@ -217,53 +295,19 @@ class Plan:
         named = [
             name for field, op, payload in self._numbered.atoms if op == "fieldref" for name in (field, payload[0])
         ]
-        return frozenset(self.columns).union(name for name in named if name is not None)
+        return frozenset(self.columns.atoms).union(name for name in named if name is not None)
 
-    def _key(self) -> str | None:
-        """Name under which compiled passes are kept; None if they are not worth it."""
-        if sum(op in _PIECES for _, op, _ in self._numbered.atoms) < _MANY_PIECES:
-            return None
-        return cache.passes_key(orjson.dumps(self._numbered.atoms))
+    def _is_large(self) -> bool:
+        """Whether compiling takes a noticeable time."""
+        return sum(op in _PIECES for _, op, _ in self._numbered.atoms) >= _MANY_PIECES
 
     def dump(self) -> dict[str, bytes]:
-        """Compiled passes by field."""
-        dumped = {field: column.dump() for field, column in self.columns.items()}
+        """The layout and the compiled passes by field."""
+        dumped = {field: self.columns[field].dump() for field in self.columns.atoms}
         if self.keywords is not None:
             dumped[""] = self.keywords.dump()
+        dumped[_LAYOUT] = self._layout.dump()
         return {field: blob for field, blob in dumped.items() if blob is not None}
-
-    def _tell(self) -> tuple[tuple[str, ...], dict[int, list[int]], list[int]]:
-        """Fields that tell kinds apart: those of which most rules ask for a few values outright.
-
-        Returns:
-            Up to two fields; atom to the rules that need it (or another of theirs); rules that need none.
-        """
-        atoms = self._numbered.atoms
-        count: Counter[str] = Counter()
-        for tree in self._numbered.trees:
-            count.update({field for part in _parts(tree) if (field := self._asked(part)) is not None})
-        half = max(_TELLING, len(self._numbered.trees) // 4)
-        telling = tuple(field for field, rules in count.most_common(2) if rules >= half)
-        trees = [
-            (rule, Tree(tree))
-            for rule, tree in enumerate(self._numbered.trees)
-            if telling and not isinstance(tree, bool)
-        ]
-        certain = [rule for rule, tree in enumerate(self._numbered.trees) if tree is True]
-        by_witness, always = index(
-            trees, lambda atom: 1.0 if atoms[atom][0] in telling and atoms[atom][1] != "null" else None
-        )
-        return telling, by_witness, [*always, *certain] if telling else list(range(len(self._numbered.trees)))
-
-    def _asked(self, part: Shape) -> str | None:
-        """The field, if the part of a condition is that it has one of some values."""
-        some = part[1] if isinstance(part, list) and part[0] == "or" else [part]
-        fields = set()
-        for one in some:
-            if not isinstance(one, int) or isinstance(one, bool) or self._numbered.atoms[one][1] not in ("eq", "num"):
-                return None
-            fields.add(self._numbered.atoms[one][0])
-        return fields.pop() if len(fields) == 1 else None
 
     def kind(self, told: tuple[int, ...]) -> Kind:
         """What is left of the rules for events with these signatures of the telling fields."""
@@ -272,9 +316,9 @@ class Plan:
             holds: set[int] = set()
             for field, code in zip(self.telling, told, strict=True):
                 holds |= self.columns[field].sets[code]
-            candidates = set(self._untold)
+            candidates = set(self._layout.untold)
             for atom in holds:
-                candidates.update(self._by_telling.get(atom, ()))
+                candidates.update(self._layout.by_telling.get(atom, ()))
             known = {atom: atom in holds for atom in self._telling_atoms}
             found = self._kinds[told] = Kind(self._numbered, sorted(candidates), known)
         return found
@@ -440,10 +484,6 @@ class Plan:
         codes = np.full(events.height, NOTHING, np.int64)
         codes[rows] = self.keywords.encode(events[rows])
         return codes
-
-
-def _parts(tree: Shape) -> Sequence[Shape]:
-    return tree[1] if isinstance(tree, list) and tree[0] == "and" else [tree]
 
 
 def _length(rows: Rows | None) -> int:

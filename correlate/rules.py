@@ -56,7 +56,8 @@ def load_rules(
     files = _files([rules_dir()] if paths is None else paths)
     texts = [_read(path) for path in files]
     key = _key(files, texts, placeholders or {}) if cache_dir else ""
-    ruleset = cache.read(cache_dir, key) if cache_dir else None
+    with cache.uncollected():
+        ruleset = cache.read(cache_dir, key) if cache_dir else None
     if ruleset is None:
         from correlate.parse import parse_documents  # pySigma takes 0.2 s to import: not if the cache has it
 

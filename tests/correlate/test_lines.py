@@ -1,0 +1,186 @@
+"""Windows events in JSON lines: the same alerts whether every line is read or only those the sieve lets through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from correlate.detect import Detector
+from correlate.ir import RuleSet
+from correlate.lines import Sieve, SievingParser
+from correlate.parse import parse_documents
+from event.table import conform
+from sensor.parsers.windows import WindowsParser
+
+SYSMON = "Microsoft-Windows-Sysmon/Operational"
+TEXTS = [
+    "C:\\Windows\\cmd.exe",
+    "cmd /c whoami",
+    "-enc",
+    "\u212aELVIN",
+    "a/b",
+    'say "x"',
+    "",
+    "1",
+    "\x02",
+    "ſekurlsa",
+    "中",
+]
+FIELDS = ["Image", "CommandLine", "ParentImage", "TargetFilename", "Hashes", "User", "Data", "Signed"]
+
+
+def compiled(detections: list[tuple[dict[str, Any], dict[str, Any]]]) -> RuleSet:
+    texts = []
+    for number, (logsource, detection) in enumerate(detections):
+        rule = {
+            "title": f"rule {number}",
+            "id": f"00000000-0000-4000-8000-{number:012d}",
+            "logsource": {"product": "windows", **logsource},
+            "detection": detection,
+            "level": "low",
+        }
+        texts.append(yaml.safe_dump(rule, allow_unicode=True).encode())
+    return parse_documents([Path(f"{one}.yml") for one in range(len(texts))], texts, {})
+
+
+def alerts(
+    ruleset: RuleSet, lines: list[str], *, sieve: bool, one_pass: bool = True, cut: int = 7
+) -> set[tuple[str, str]]:
+    engine = Detector(ruleset, lateness=None, one_pass=one_pass)
+    parser = SievingParser(Sieve(engine.plan_of)) if sieve else WindowsParser()
+    found: set[tuple[str, str]] = set()
+    read = 0
+    for begin in range(0, len(lines), cut):
+        some = lines[begin : begin + cut]
+        offsets = pl.Series(range(begin, begin + len(some)), dtype=pl.Int64)
+        for table in parser.parse(pl.Series(some, dtype=pl.String), offsets, reference_year=2026):
+            read += table.height
+            with_ids = conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
+            made = engine.feed(with_ids)
+            if made.height:
+                found.update(
+                    zip(made["rule.id"].to_list(), made["alert.event_ids"].list.first().to_list(), strict=True)
+                )
+    if isinstance(parser, SievingParser):
+        passed = sum(parser.sieve.passed_over.values())
+        assert read + passed + parser.blank == len(lines)
+    return found
+
+
+def event_line(code: object = 1, channel: object = SYSMON, **members: object) -> str:
+    return json.dumps({"EventID": code, "Channel": channel, "@timestamp": "2026-03-01T10:00:00Z", **members})
+
+
+patterns = st.sampled_from(
+    [
+        "whoami",
+        "cmd",
+        ".exe",
+        "-enc",
+        "kelvin",
+        "\\windows\\",
+        'say "x"',
+        "1",
+        "a/b",
+        "*.exe",
+        "c?d",
+        "sekurlsa",
+        "中",
+        "\x02",
+    ]
+)
+values = st.one_of(
+    st.sampled_from(TEXTS),
+    st.integers(-2, 5),
+    st.booleans(),
+    st.none(),
+    st.lists(st.sampled_from(TEXTS), max_size=2),
+    st.just({"nested": "whoami"}),
+)
+modifiers = st.sampled_from(["", "|contains", "|startswith", "|endswith", "|cased", "|contains|all"])
+items = st.dictionaries(st.tuples(st.sampled_from(FIELDS), modifiers).map("".join), patterns, min_size=1, max_size=2)
+selections = st.one_of(items, st.lists(patterns, min_size=1, max_size=2), st.just({"CommandLine": None}))
+details = st.builds(
+    lambda one, two, condition: {"one": one, "two": two, "condition": condition},
+    selections,
+    selections,
+    st.sampled_from(["one", "one and two", "one and not two", "not one", "1 of them"]),
+)
+logsources = st.sampled_from(
+    [
+        {},
+        {"category": "process_creation"},
+        {"category": "file_event"},
+        {"service": "security"},
+        {"service": "application"},
+    ]
+)
+events = st.builds(
+    lambda code, channel, members, ascii_only: json.dumps(
+        {"EventID": code, "Channel": channel, "@timestamp": "2026-03-01T10:00:00Z", **members}, ensure_ascii=ascii_only
+    ),
+    st.sampled_from([1, "1", 11, 4688, 412, None, True, 1.0]),
+    st.sampled_from([SYSMON, "Security", "Application", "Unheard/Of", None, 7]),
+    st.dictionaries(st.sampled_from([*FIELDS, "Message", "Level", "param1", "Two Words"]), values, max_size=5),
+    st.booleans(),
+)
+odd = st.sampled_from(
+    ["", "  ", "{", "[]", "3", '{"a": 1}', '{"Event": {"System": {"EventID": 1}, "EventData": {"Image": "cmd"}}}']
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(logsources, details), min_size=1, max_size=6),
+    st.lists(st.one_of(events, events, events, odd), min_size=1, max_size=20),
+    st.booleans(),
+)
+def test_the_sieve_changes_no_alert(rules: Any, lines: list[str], one_pass: bool) -> None:
+    ruleset = compiled(rules)
+    assert alerts(ruleset, lines, sieve=True, one_pass=one_pass) == alerts(ruleset, lines, sieve=False)
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_most_lines_are_passed_over(one_pass: bool) -> None:
+    rules = [({"category": "process_creation"}, {"one": {"CommandLine|contains": "whoami"}, "condition": "one"})] * 20
+    ruleset = compiled([(logsource, {**detection}) for logsource, detection in rules])
+    lines = [event_line(CommandLine=f"notepad {number}") for number in range(50)]
+    lines[13] = event_line(CommandLine="cmd /c WhoAmI")
+    engine = Detector(ruleset, one_pass=one_pass)
+    sieve = Sieve(engine.plan_of)
+    assert sieve.sift([line.encode() for line in lines]) == [13]
+    assert sieve.passed_over == {"windows.sysmon": 49}
+
+
+def test_escapes_do_not_hide_keywords() -> None:
+    ruleset = compiled([({}, {"words": ["mimikatz"], "condition": "words"})])
+    hidden = event_line(CommandLine="x").replace('"x"', '"\\u006dimikatz"')
+    folder = event_line(CommandLine="C:\\users\\x")
+    engine = Detector(ruleset)
+    assert Sieve(engine.plan_of).sift([hidden.encode(), folder.encode()]) == [0]
+    assert alerts(ruleset, [hidden, folder], sieve=True) == {("00000000-0000-4000-8000-000000000000", "0")}
+
+
+def test_forgets_when_a_plan_does() -> None:
+    """Signatures of before mean nothing after: the sieve must not go on with them."""
+    from correlate.match import Limits
+
+    rules = [
+        ({"category": "process_creation"}, {"one": {"CommandLine|contains": f"bad{n}"}, "condition": "one"})
+        for n in range(30)
+    ]
+    engine = Detector(compiled(rules), limits=Limits(values=40, cases=40))
+    sieve = Sieve(engine.plan_of)
+    for batch in range(6):
+        lines = [event_line(CommandLine=f"run {batch} {number}").encode() for number in range(50)]
+        lines[batch] = event_line(CommandLine=f"bad{batch}x").encode()
+        assert sieve.sift(lines) == [batch]
+    plan = engine.plan_of("windows.sysmon")
+    assert plan is not None and plan.resets > 2
