@@ -145,6 +145,17 @@ def detect(
             "--keep-going", help=tr("Run the valid rules although some are invalid.", "跳过无效规则，运行其余规则。")
         ),
     ] = False,
+    events: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--events",
+            metavar="FILE",
+            help=tr(
+                "Evaluate this capture or log at once, without a store; repeatable, - is the standard input.",
+                "直接检测该流量文件或日志，不经事件库；可重复，- 为标准输入。",
+            ),
+        ),
+    ] = None,
     fail_level: FailLevel = None,
     json: options.Json = False,
 ) -> None:
@@ -156,6 +167,13 @@ def detect(
     threshold = _threshold(fail_level)
     settings = load(config, store)
     ruleset = ruleset_of(settings, rules, keep_going=keep_going)
+    if events:
+        from cli.detect_lines import detect_files
+
+        accounts, levels = detect_files(pipeline.find_inputs(events), ruleset, json=json)
+        _exit_for(accounts)
+        _fail(pipeline.Detection(by_level=levels), threshold)
+        return
     with pipeline.open_store(settings.store, create=False) as kept:
         found, engine = pipeline.detect(
             kept,
