@@ -108,10 +108,15 @@ def or_ignored(field: str, query: Query) -> Query:
     return some([query, {"term": {"_ignored": field}}])
 
 
+def _is_kept_only(name: str) -> bool:
+    """Whether a field is in the document and not in the index: the line as it came, and names behind open prefixes."""
+    return name == "event.original" or FIELDS.is_open(name)
+
+
 def _wide(test: Test) -> Query:
     name = test.field.name
-    if name == "event.original":
-        return EVERYTHING  # kept and not indexed
+    if _is_kept_only(name):
+        return EVERYTHING
     if name == "@timestamp":
         return _time(test)
     query = _wide_indexed(test)
@@ -141,7 +146,7 @@ def _wide_indexed(test: Test) -> Query:
 
 def _narrow(test: Test) -> Query:
     name = test.field.name
-    if name == "event.original":
+    if _is_kept_only(name):
         return NOTHING
     if name == "@timestamp":
         return _time(test)
@@ -235,4 +240,4 @@ def _is_address(text: str) -> bool:
 def exists(name: str) -> Query:
     """Documents that have a value of a field, or may have one."""
     field = FIELDS[name]
-    return EVERYTHING if field.kind == "text" else or_ignored(name, {"exists": {"field": name}})
+    return EVERYTHING if field.kind == "text" or _is_kept_only(name) else or_ignored(name, {"exists": {"field": name}})

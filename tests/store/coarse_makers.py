@@ -16,7 +16,7 @@ from event.table import conform
 
 START = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
 
-TEXTS = ["network.protocol", "user.name", "tags", "error.message", "process.command_line"]
+TEXTS = ["network.protocol", "user.name", "tags", "error.message", "process.command_line", "winlog.event_data.Image"]
 NUMBERS = ["modbus.function_code", "destination.port", "event.count", "iec104.ioa", "iec104.value"]
 FIELDS_USED = [*TEXTS, *NUMBERS, "source.ip", "destination.ip", "modbus.matched", "event.start", "no.such.field"]
 
@@ -260,6 +260,23 @@ def rulesets(draw: st.DrawFn) -> RuleSet:
             )
         )
     return RuleSet(tuple(rules), tuple(correlations))
+
+
+def counting(kind: str, group: str, *, value: str | None = None, seconds: int = 60, rules: int = 1) -> RuleSet:
+    """Three of something within some seconds; the rules only feed it: the first takes reads, the second writes."""
+    conditions = [["atom", "event.action", "eq", name] for name in ("read", "write")]
+    made = [rule(number, condition, alerts=False) for number, condition in enumerate(conditions[:rules])]
+    one = Correlation(
+        _meta(1000, alerts=True),
+        kind,
+        tuple(one.id for one in made),
+        (group,),
+        {},
+        seconds * 1_000_000_000,
+        (("gte", 3 if rules == 1 else rules),),
+        value_fields=(value,) if value else (),
+    )
+    return RuleSet(tuple(made), (one,))
 
 
 GROUPS = ["source.ip", "network.protocol", "modbus.function_code", "modbus.matched", "tags", "user.name"]

@@ -16,6 +16,7 @@ from coarse_makers import (
     FIELDS_USED,
     START,
     addresses,
+    counting,
     events,
     history,
     networks,
@@ -130,6 +131,115 @@ def test_detection_over_a_narrowed_read_raises_the_same_alerts(ruleset, rows, mo
             narrowing.MOST_COUNTED, narrowing.MOST_GROUPS = usual
 
 
+def at(second: int, action: str = "read", **more: Any) -> dict[str, Any]:
+    return {"@timestamp": second, "event.dataset": "modbus", "event.action": action, **more}
+
+
+IP = "source.ip"
+# What happens, what is looked for, alerts, and how many events have to be read (START is a minute before midnight).
+STORIES: dict[str, tuple[RuleSet, list[dict[str, Any]], int, int]] = {
+    "a window over the edge of two pieces": (
+        counting("event_count", IP),
+        [
+            at(50, **{IP: "10.0.0.1"}),
+            at(60, **{IP: "10.0.0.1"}),
+            at(70, **{IP: "10.0.0.1"}),
+            at(60, **{IP: "10.0.0.2"}),
+        ],
+        1,
+        3,
+    ),
+    "the ends of a window, to the second": (
+        counting("event_count", IP),
+        [at(59, **{IP: "10.0.0.1"}), at(60, **{IP: "10.0.0.1"}), at(119, **{IP: "10.0.0.1"})],
+        1,
+        3,
+    ),
+    "enough over the hours, never in a window": (
+        counting("event_count", IP),
+        [at(second, **{IP: "10.0.0.1"}) for second in (0, 200, 400)],
+        0,
+        0,
+    ),
+    "one group in two cases": (
+        counting("event_count", "network.protocol"),
+        [at(n, **{"network.protocol": name}) for n, name in enumerate(("kernel", "KERNEL", "\u212aernel", "other"))],
+        1,
+        3,
+    ),
+    "collapsed events count in full": (
+        counting("event_count", IP),
+        [at(0, **{IP: "10.0.0.1", "event.count": 3}), at(0, **{IP: "10.0.0.2", "event.count": -3})],
+        1,
+        1,
+    ),
+    "values apart, in whatever case": (
+        counting("value_count", IP, value="network.protocol"),
+        [at(n, **{IP: "10.0.0.1", "network.protocol": name}) for n, name in enumerate("aAbBc")]
+        + [at(n, **{IP: "10.0.0.2", "network.protocol": name}) for n, name in enumerate("aAbBb")],
+        1,
+        5,
+    ),
+    "an event without a value is read where it may show": (
+        counting("value_count", "network.protocol", value="destination.port"),
+        [at(n, **{"network.protocol": "s", "destination.port": n}) for n in range(3)]
+        + [at(1, **{"network.protocol": "S"})],
+        1,
+        4,
+    ),
+    "one rule after another": (
+        counting("temporal_ordered", IP, rules=2),
+        [at(second, "write", **{IP: "10.0.0.1"}) for second in (61, 60)]
+        + [at(second, **{IP: address}) for second, address in ((0, "10.0.0.1"), (3, "10.0.0.2"))]
+        + [at(300, "write", **{IP: "10.0.0.2"})],
+        1,
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_what_is_read_is_what_can_matter(story: str, tmp_path: Path) -> None:
+    ruleset, rows, alerts, read = STORIES[story]
+    with EmbeddedStore(tmp_path / "whole") as plain, Narrow(tmp_path / "narrow") as other:
+        for table in tables(rows):
+            plain.append(table)
+            other.append(table)
+        compare(ruleset, plain, other)
+        assert len(alerts_of(plain)) == alerts
+        assert other.read == read
+
+
+@pytest.mark.parametrize(
+    ("op", "text", "values"),
+    [
+        ("eq", "kernel", ["\u212aERNEL", "Kernel"]),
+        ("startswith", "ki", ["\u212aI", "kI x"]),
+        ("contains", "s", ["a\u017fb", "S"]),
+        ("endswith", "å", ["\u212b", "Å"]),
+        ("contains", "σ", ["ΟΔΟΣ", "ς"]),
+    ],
+)
+def test_every_form_of_a_letter_is_found(op: str, text: str, values: list[str]) -> None:
+    condition = coarse(["atom", "network.protocol", op, text])
+    for value in values:
+        table = tables([{"@timestamp": 0, "event.dataset": "modbus", "network.protocol": value}])[0]
+        assert matched(["atom", "network.protocol", op, text], table), value
+        assert table.filter(to_polars(condition)).height, value
+
+
+def test_a_read_is_narrowed_only_where_that_leaves_out_half(tmp_path: Path) -> None:
+    ruleset = counting("event_count", IP)
+    for others, narrowed in ((2, False), (3, True)):
+        with Narrow(tmp_path / str(others)) as store:
+            rows = [at(n, **{IP: "10.0.0.1"}) for n in range(3)] + [at(n, "other") for n in range(others)]
+            for table in tables(rows):
+                store.append(table)
+            result, _ = detect(store, ruleset)
+            assert result.events == len(rows)
+            assert (store.read > 0) is narrowed
+
+
 # The same over a cluster. Each example has an hour of its own in one store: making indices takes its time.
 
 
@@ -193,6 +303,20 @@ def test_detection_pushed_down_to_a_cluster_raises_the_same_alerts(elastic: Elas
             compare(ruleset, plain, elastic, start)
 
     check()
+
+
+@pytest.mark.elastic
+@pytest.mark.parametrize("story", STORIES)
+def test_what_is_read_of_a_cluster_is_what_can_matter(story: str, elastic: ElasticStore, tmp_path: Path) -> None:
+    ruleset, rows, alerts, read = STORIES[story]
+    origin, start = fresh()
+    with EmbeddedStore(tmp_path) as plain:
+        for table in tables(rows, origin, start):
+            plain.append(table)
+            elastic.append(table)
+        compare(ruleset, plain, elastic, start)
+        assert len(alerts_of(plain)) == alerts
+        assert detect(elastic, ruleset, since=start, push_down=True)[0].read == read
 
 
 @pytest.mark.elastic
