@@ -16,10 +16,10 @@ other until ``timespan`` has passed since, but again at once after a wait that w
 was answered already or its time is over (``too_late_hits``). An alarm that was raised is not taken back: ``lateness``
 is what guards against that.
 
-**Bounds.** Waits of a group, groups, and waits and remembered answers of all groups. A full group forgets waits that
-can raise no alert beside those that it keeps (``waits_not_kept``): all that wait at once do so within one timespan, so
-at most one of them alerts, the first that is not muted by the alert before. In order of time nothing is lost by that;
-an answer that comes late may then find less than there was. Over the other bounds, groups touched longest ago are
+**Bounds.** Waits of a group, groups, and waits and remembered answers of all groups. A full group does not keep the
+latest wait (``waits_not_kept``). In order of time that loses no alert: all that wait at once began within one timespan,
+so at most one of them alerts, and a wait that the last alert mutes began while the one that raised it was still there:
+the first that is not muted has always found room. An answer that comes late may find less than there was. Over the other bounds, groups touched longest ago are
 forgotten with all that waits in them (``groups_evicted``).
 """
 
@@ -127,8 +127,7 @@ class Absence(Queue):
             self._remember(hit[0] + span, hit[5])
         if len(group.open) > self.limits.group_hits:
             self.counters["waits_not_kept"] += 1
-            muted = group.true and group.alerted is not None and group.open[-2].time <= group.alerted
-            _ = group.open.popleft() if muted else group.open.pop()
+            group.open.pop()
         else:
             self._held += 1
             self._waiting += 1

@@ -277,6 +277,24 @@ def test_late_answers_and_late_questions_of_an_absence_find_their_place():
     assert (window.counters["late_hits"], window.counters["too_late_hits"]) == (4, 1)
 
 
+def test_a_full_group_keeps_the_wait_that_will_alert():
+    window = Absence(correlation("absence", 2), WindowLimits(group_hits=3))
+    window.push("", [hit(t, name=str(t)) for t in (0, 9.1, 9.2, 9.3, 10.5, 10.6)])
+    # After the alert at 10 the next may come after 20: not for what waits since 9.
+    assert [a.time / SECOND for a in window.advance(100 * SECOND)] == [10, 20.5]
+    assert window.counters["waits_not_kept"] > 0
+
+
+def test_an_answer_is_remembered_for_a_question_that_comes_late():
+    window = Absence(correlation("absence", 2))
+    window.push("", [hit(6, role=1)])
+    assert window.advance(9 * SECOND) == []
+    window.push("", [hit(5)])
+    assert window.advance(30 * SECOND) == []
+    assert window.counters["late_hits"] == 1
+    assert window.state()["groups"] == []
+
+
 def test_the_bounds_of_an_absence_hold_and_are_counted():
     window = Absence(correlation("absence", 2), WindowLimits(groups=5, hits=8, group_hits=3, pending=10))
     for n in range(300):
