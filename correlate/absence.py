@@ -19,8 +19,8 @@ is what guards against that.
 **Bounds.** Waits of a group, groups, and waits and remembered answers of all groups. A full group does not keep the
 latest wait (``waits_not_kept``). In order of time that loses no alert: all that wait at once began within one timespan,
 so at most one of them alerts, and a wait that the last alert mutes began while the one that raised it was still there:
-the first that is not muted has always found room. An answer that comes late may find less than there was. Over the other bounds, groups touched longest ago are
-forgotten with all that waits in them (``groups_evicted``).
+the first that is not muted has always found room. An answer that comes late may find less than there was. Over the
+other bounds, groups touched longest ago are forgotten with all that waits in them (``groups_evicted``).
 """
 
 from __future__ import annotations
