@@ -16,7 +16,7 @@ _TEMPLATE = """\
 # Leave what you do not know commented out: reports list it as to be supplied.
 
 # language = "zh"            # 报告语言 zh 或 en / language of reports
-# store = "store"            # 事件库目录（相对本文件） / folder of the event store, beside this file
+# store = "store"            # 事件库目录（相对本文件），或集群地址 / folder of the event store, or address of a cluster
 # rules = ["my-rules"]       # 附加的 Sigma 规则目录 / folders with further Sigma rules
 regimes = ["cac-2025"]       # 适用的报告制度 / reporting regimes that apply
 

@@ -28,7 +28,7 @@ MOST_DEPTH = 20
 """Elasticsearch takes 30 levels."""
 MOST_TERMS = 10_000
 MOST_PATTERN = 200
-"""Characters of a wildcard pattern; a longer one may be too complex for the cluster."""
+"""Characters of a prefix or a wildcard pattern; a longer one may be too complex for the cluster."""
 _EXACT_FLOAT = 1 << 53
 _LONG = (-(1 << 63), (1 << 63) - 1)
 
@@ -188,10 +188,10 @@ def _exact_keyword(field: Field, test: Test) -> Query | None:
     match test.operator:
         case "==" | "in":
             return {"terms": {name: list(test.values[:MOST_TERMS])}} if len(test.values) <= MOST_TERMS else None
+        case "startswith" | "endswith" | "contains" if len(str(value)) > MOST_PATTERN:
+            return None
         case "startswith" if value:
             return {"prefix": {name: {"value": value}}}
-        case "endswith" | "contains" if len(str(value)) > MOST_PATTERN:
-            return None
         case "endswith" if value:
             return {"wildcard": {name: {"value": "*" + escaped(str(value))}}}
         case "contains" if value:
@@ -208,11 +208,15 @@ def _exact_number(field: Field, test: Test) -> Query | None:
     name = field.name
     if not all(_agreed(field, value) for value in test.values):
         return None
+    values: list[Any] = list(test.values)
+    # To Elasticsearch -0.0 lies below 0.0, to us they are one number.
+    zero = field.kind == "double" and 0 in values
     if test.operator in ("==", "in"):
-        return {"terms": {name: list(test.values)}}
+        return {"terms": {name: [*values, -0.0, 0.0] if zero else values}}
     compared = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
     if test.operator in compared:
-        return {"range": {name: {compared[test.operator]: test.values[0]}}}
+        bound = (-0.0 if test.operator in ("<", ">=") else 0.0) if zero else values[0]
+        return {"range": {name: {compared[test.operator]: bound}}}
     return None
 
 

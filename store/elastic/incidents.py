@@ -18,6 +18,7 @@ from store.elastic.client import Client, part
 from store.elastic.names import Names, document_id
 
 _PAGE = 1_000
+_LONGEST = 500  # characters of a prefix; the cluster takes no pattern of any length
 
 
 def put(client: Client, names: Names, incident: Incident) -> None:
@@ -55,6 +56,8 @@ def get(client: Client, names: Names, incident_id: str, version: int | None) -> 
     found = client.ask("GET", f"/{names.incidents}/_doc/{part(document_id(incident_id))}", good=(404,)).json()
     if found.get("found"):
         source = found["_source"]
+    elif len(incident_id) > _LONGEST:
+        return None
     else:
         query = {"size": 6, "query": {"prefix": {"id": incident_id}}, "sort": [{"id": "asc"}]}
         hits = _search(client, names.incidents, query)

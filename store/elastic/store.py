@@ -263,7 +263,9 @@ class ElasticStore(Narrowed):
                 "size": 1,
                 "_source": False,
                 "sort": [{"event.id": {"order": "desc", "unmapped_type": "keyword"}}],
-                "query": {"bool": {"filter": [{"prefix": {"event.id": origin}}, {"term": {"event.dataset": dataset}}]}},
+                "query": {
+                    "bool": {"filter": [{"prefix": {"event.id": origin[:200]}}, {"term": {"event.dataset": dataset}}]}
+                },
                 "track_total_hits": False,
             }
             answer = self.client.ask(

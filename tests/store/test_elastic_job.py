@@ -1,12 +1,13 @@
-"""The line as a user walks it: log, spool, forwarder, Elasticsearch; then status, retention, migration, detection."""
+"""The main job over a cluster, as a user runs it: the same events, alerts and incidents as in a folder."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,89 +17,83 @@ import pytest
 pytestmark = pytest.mark.elastic
 
 ROOT = Path(__file__).resolve().parents[2]
-ZEEK = ROOT / "tests/data/zeek"
+PUMP = ROOT / "pcaps/modbus/pump-station.pcap"
+SITE = ROOT / "pcaps/modbus/pump-station.site.toml"
+
+
+def jianmen(*words: object, **env: str) -> tuple[int, str, str]:
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_STORE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, words)],
+        cwd=ROOT,
+        env={**surroundings, "JIANMEN_LANG": "en", "PYTHONPATH": str(ROOT), "COLUMNS": "200", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(params=["elastic_8", "elastic_9"])
-def elastic(request: pytest.FixtureRequest) -> nodes.Cluster:
-    """A node of each version."""
+def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     cluster: nodes.Cluster = request.getfixturevalue(request.param)
-    return cluster
+    prefix = f"j{uuid.uuid4().hex[:12]}"
+    yield {"JIANMEN_STORE": cluster.url, "JIANMEN_STORE_PREFIX": prefix}
+    cluster.request("DELETE", f"/{prefix}-*")
+    cluster.request("DELETE", f"/_index_template/{prefix}-*")
 
 
-@pytest.fixture
-def surroundings(tmp_path: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_")}
-    ours = {"JIANMEN_LANG": "en", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "JIANMEN_STATE": str(tmp_path / "state")}
-    return {**kept, **ours, "JIANMEN_STORE_PREFIX": f"j{secrets.token_hex(6)}"}
+def outcome(tmp_path: Path, env: dict[str, str]) -> dict[str, Any]:
+    """Read, find, triage, report: what each step gives as data."""
+    for words in (("ingest", PUMP), ("detect",)):
+        code, _, err = jianmen(*words, "--config", SITE, **env)
+        assert code == 0, err
+    found: dict[str, Any] = {}
+    for name, words in {
+        "events": ("events", "search", "--json"),
+        "writes": ("events", "search", "--json", "-w", "modbus.access == write and source.ip cidr 10.0.0.0/8"),
+        "newest": ("events", "search", "--json", "-n", "7", "--newest"),
+    }.items():
+        code, text, err = jianmen(*words, **env)
+        assert code == 0, err
+        found[name] = [json.loads(line) for line in text.splitlines()]
+    code, text, err = jianmen("incident", "list", "--json", **env)
+    assert code == 0, err
+    found["incidents"] = [
+        {key: one[key] for key in ("id", "version", "status", "level", "title_en")} for one in json.loads(text)
+    ]
+    code, text, err = jianmen("store", "status", "--json", **env)
+    assert code == 0, err
+    found["held"] = {
+        one["dataset"]: (one["events"], one["oldest"], one["newest"]) for one in json.loads(text)["datasets"]
+    }
+    code, _, err = jianmen("report", "risk", "--config", SITE, "--out", tmp_path / "reports", **env)
+    assert code == 0, err
+    report = json.loads(next((tmp_path / "reports").glob("*.json")).read_text())
+    found["report"] = sorted(report)
+    return found
 
 
-def jianmen(surroundings: dict[str, str], *args: object, code: int = 0) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, args), "--json"],
-        cwd=ROOT / "tests",
-        env=surroundings,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr.decode()
-    return json.loads(done.stdout) if done.stdout else done.stderr.decode()
+def test_the_main_job_gives_the_same_over_a_cluster_as_in_a_folder(tmp_path: Path, place: dict[str, str]) -> None:
+    folder = outcome(tmp_path / "a", {"JIANMEN_STORE": str(tmp_path / "store")})
+    cluster = outcome(tmp_path / "b", place)
+    assert folder["events"]
+    assert folder["incidents"]
+    for name, expected in folder.items():
+        assert cluster[name] == expected, name
+    before = jianmen("store", "status", "--json", **place)[1]
+    assert jianmen("ingest", PUMP, "--config", SITE, **place)[0] == 0
+    assert jianmen("detect", "--config", SITE, **place)[0] == 0
+    counts = [
+        {o["dataset"]: o["events"] for o in json.loads(text)["datasets"]}
+        for text in (before, jianmen("store", "status", "--json", **place)[1])
+    ]
+    assert counts[0] == counts[1]
 
 
-def counts(status: Any) -> dict[str, int]:
-    return {one["dataset"]: one["events"] for one in status["datasets"]}
-
-
-def test_a_log_goes_through_the_spool_into_the_cluster(
-    elastic: nodes.Cluster, tmp_path: Path, surroundings: dict[str, str]
-) -> None:
-    spool, direct = tmp_path / "spool", tmp_path / "direct"
-    read = jianmen(surroundings, "ingest", ZEEK, "--spool", spool)["events"]
-    sent = jianmen(surroundings, "store", "forward", "--spool", spool, "--store", elastic.url)
-    assert (sent["new_events"], sent["rejected"]) == (sum(read.values()), 0)
-    assert sent["waiting"]["segments"] == 0
-    status = jianmen(surroundings, "store", "status", "--store", elastic.url)
-    assert status["kind"] == "elastic"
-    assert status["cluster"]["nodes"] == 1
-    assert counts(status) == read
-
-    jianmen(surroundings, "ingest", ZEEK, "--store", direct)
-    moved = jianmen(surroundings, "store", "migrate", "--from", direct, "--store", elastic.url)
-    assert (sum(moved["events"].values()), sum(moved["new_events"].values())) == (sum(read.values()), 0)
-    assert jianmen(surroundings, "store", "migrate", "--store", elastic.url)["indices"] == []
-
-    old = jianmen(surroundings, "store", "retain", "--store", elastic.url)
-    assert old["applied"] is False
-    assert counts(jianmen(surroundings, "store", "status", "--store", elastic.url)) == read
-
-
-def test_one_way_into_the_cluster(elastic_8: nodes.Cluster, tmp_path: Path, surroundings: dict[str, str]) -> None:
-    key, spool, out = tmp_path / "k.key", tmp_path / "spool", tmp_path / "out"
-    subprocess.run(
-        [sys.executable, "-m", "cli.main", "store", "key", tmp_path / "k"],
-        cwd=ROOT / "tests",
-        env=surroundings,
-        check=True,
-    )
-    read = jianmen(surroundings, "ingest", ZEEK, "--spool", spool)["events"]
-    jianmen(surroundings, "store", "export", "--spool", spool, "--to", out, "--key", key)
-    first, *_ = sorted(out.glob("*.jms"))
-    first.rename(tmp_path / "late")
-    take = ("store", "import", "--from", out, "--key", tmp_path / "k.pub", "--store", elastic_8.url)
-    missing = jianmen(surroundings, *take, code=3)
-    assert [one["gaps"] for one in missing["streams"].values()] == [[[1, 1]]]
-    (tmp_path / "late").rename(first)
-    jianmen(surroundings, *take)
-    status = jianmen(surroundings, "store", "status", "--store", elastic_8.url)
-    assert counts(status) == read
-    assert [one["missing"] for one in status["streams"].values()] == [0]
-
-
-def test_a_cluster_that_is_not_there_costs_disk(tmp_path: Path, surroundings: dict[str, str]) -> None:
-    nowhere = "http://127.0.0.1:9"
-    read = jianmen(surroundings, "ingest", ZEEK, "--spool", tmp_path / "spool", "--store", nowhere)["events"]
-    waiting = jianmen(surroundings, "store", "status", "--spool", tmp_path / "spool")
-    assert waiting["events"] == sum(read.values())
-    assert "cannot be reached" in waiting["forward"]["error"]
-    said = jianmen(surroundings, "store", "forward", "--spool", tmp_path / "spool", "--store", nowhere, code=5)
-    assert "cannot be reached" in said
+def test_a_cluster_that_is_away_is_exit_code_5_and_one_message() -> None:
+    code, out, err = jianmen("events", "search", "--store", "http://127.0.0.1:1")
+    assert (code, out) == (5, "")
+    assert "cannot be reached" in err
+    assert "http://127.0.0.1:1" in err
+    assert "Traceback" not in err
