@@ -112,7 +112,7 @@ def ingest(
 
     settings = load(config, store)
     inputs = pipeline.find_inputs(paths)
-    prepare_kernels()
+    prepare_kernels(inputs)
     with ExitStack() as stack:
         if spool is None:
             kept: pipeline.Sink = stack.enter_context(pipeline.open_store(settings.store, create=True))
@@ -222,7 +222,7 @@ def analyze(
     settings = load(config, store or out / "store")
     inputs = pipeline.find_inputs(paths)
     ruleset = ruleset_of(settings, rules, keep_going=False)
-    prepare_kernels()
+    prepare_kernels(inputs)
     now = datetime.now(UTC)
     with pipeline.open_store(settings.store, create=True) as kept:
         with reading(quiet=json) as watcher:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.pipeline import Watcher
@@ -49,18 +50,50 @@ def reading(*, quiet: bool = False) -> Iterator[Watcher]:
         yield Watcher(begin=begin, step=step)
 
 
-def prepare_kernels() -> None:
-    """Point numba at its cache in our state folder; say that kernels are compiled where they are not yet.
+def prepare_kernels(inputs: Sequence[Path]) -> None:
+    """Point numba at its cache in our state folder and compile what these inputs need, if it is not there yet.
 
-    Only for commands that read captures: it imports numba.
+    Logs need no kernels, and then numba is not imported.
     """
     from cli.config import state_home
-    from sensor.kernel_cache import is_warm, prepare
 
-    if not is_warm(prepare(state_home())):
-        say(
-            tr(
-                "first run on this machine: compiling the packet kernels, once, for about a minute ...",
-                "本机首次运行：正在编译报文处理内核，仅此一次，约需一分钟……",
+    kinds = kernels_for(inputs)
+    if not kinds:
+        return
+    from sensor.kernel_cache import warm
+
+    said: list[str] = []
+
+    def begin(group: str) -> None:
+        if not said:
+            say(
+                tr(
+                    "first run on this machine: compiling the packet kernels, once, for about a minute ...",
+                    "本机首次运行：正在编译报文处理内核，仅此一次，约需一分钟……",
+                )
             )
-        )
+        said.append(group)
+
+    warm(state_home(), kinds, begin)
+
+
+def kernels_for(inputs: Sequence[Path]) -> tuple[str, ...]:
+    """Groups of kernels (``sensor.kernel_cache.GROUPS``) that reading these inputs needs."""
+    wanted: set[str] = set()
+    for path in inputs:
+        head = b""
+        if str(path) != "-":
+            try:
+                with path.open("rb") as file:
+                    head = file.read(4)
+            except OSError:
+                continue  # the reader will say so
+        if head == b"\x0a\x0d\x0d\x0a":
+            wanted.add("pcapng")
+        elif head[:2] in (b"\xd4\xc3", b"\xa1\xb2", b"\x4d\x3c", b"\x34\xcd"):
+            wanted.add("pcap")
+        elif str(path) == "-" or head[:2] == b"\x1f\x8b" or head == b"\x28\xb5\x2f\xfd":
+            wanted |= {"pcap", "pcapng"}  # nobody knows before it is read
+        if len(wanted) == 2:
+            break
+    return (*sorted(wanted), "decoders") if wanted else ()

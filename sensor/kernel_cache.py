@@ -1,4 +1,7 @@
-"""Where numba keeps the compiled kernels, and how to warm them.
+"""Where numba keeps the compiled kernels, and how to compile them.
+
+Compiling takes a minute and 600 MiB in one process; so it is done in child processes, one after the other, none of
+which needs 512 MiB, and whose memory is gone when they end. What they leave is the cache.
 
 The cache is made of pickles, so a folder that others can write to is code execution as our user: it is a folder
 of mode 0700 below the user's state directory, never a shared one. numba does not notice a change in another file
@@ -7,12 +10,21 @@ than the kernel's own, so the folder's name carries a hash of this room's source
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import io
 import platform
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+GROUPS = ("pcap", "pcapng", "decoders")
+"""What is compiled in one child process each."""
 
 _SOURCES = ("*kernel*.py", "decoders/**/*kernel*.py")  # files that hold kernels or their constants
 
@@ -83,19 +95,86 @@ def prepare(folder: Path | None = None) -> Path:
     return base
 
 
-def is_warm(folder: Path) -> bool:
-    """Whether ``folder`` holds compiled packet kernels already."""
-    return next(folder.rglob("*.nbi"), None) is not None
+def is_warm(folder: Path, groups: tuple[str, ...] = GROUPS) -> bool:
+    """Whether ``folder`` holds these kernels, compiled to their end."""
+    return all((folder / f"{group}.done").exists() for group in groups)
 
 
-def warm(folder: Path | None = None) -> bool:
-    """Compile, or load, every packet kernel.
+def warm(
+    folder: Path | None = None, groups: tuple[str, ...] = GROUPS, begin: Callable[[str], None] = lambda group: None
+) -> bool:
+    """Compile the packet kernels that are not in the cache yet; others who want the same wait for it.
+
+    Args:
+        folder: As for ``prepare``.
+        groups: Which of ``GROUPS``; ``decoders`` needs one of the others before it.
+        begin: Called before each group that has to be compiled.
 
     Returns:
-        Whether the cache was cold, so that the caller can explain the seconds that passed.
+        Whether anything was compiled. A child that cannot be started or dies leaves its kernels to be compiled
+        where they are used: slower and larger, but the same.
     """
-    cold = not is_warm(prepare(folder))
-    from sensor.capture import compile_kernels
+    base = prepare(folder)
+    if is_warm(base, groups) or _interpreted():
+        return False
+    compiled = False
+    with _alone(base):
+        for group in groups:
+            mark = base / f"{group}.done"
+            if mark.exists():
+                continue
+            begin(group)
+            compiled = True
+            if _compiled_by_child(base, group):
+                mark.touch()
+    return compiled
 
-    compile_kernels()
-    return cold
+
+def _interpreted() -> bool:
+    from numba.core import config as numba_config
+
+    config: Any = numba_config
+    return bool(config.DISABLE_JIT)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder; the kernel takes it back from whoever dies."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compiled_by_child(folder: Path, group: str) -> bool:
+    room = str(Path(__file__).resolve().parents[1])
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from sensor.kernel_cache import compile_group; "
+    code += "compile_group(sys.argv[2], sys.argv[3])"
+    try:
+        child = subprocess.run(  # noqa: S603 - our own interpreter, our own code
+            [sys.executable, "-c", code, room, str(folder), group],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError:
+        return False
+    return child.returncode == 0
+
+
+def compile_group(folder: str, group: str) -> None:
+    """Compile one of ``GROUPS`` into ``folder``: what a child process does."""
+    from numba.core import config as numba_config
+
+    config: Any = numba_config
+    config.CACHE_DIR = folder
+    from sensor import capture
+    from sensor.reader import open_input
+    from sensor.warm_up import capture as small_capture
+
+    if group == "decoders":
+        for collapse in (True, False):
+            for _ in open_input(io.BytesIO(small_capture()), name="warm-up", collapse=collapse).tables():
+                pass
+        return
+    capture.compile_kernels(group)

@@ -3,8 +3,10 @@
 The blocks are written here by hand after draft-ietf-opsawg-pcapng, so that each byte of them is the test's own.
 """
 
+import gc
 import io
 import struct
+import weakref
 
 import polars as pl
 import pytest
@@ -226,3 +228,17 @@ def test_a_captured_length_beyond_its_block_fails_that_frame_alone():
     events, account = read(data)
     assert (account.decoded, account.failed) == (3, 2)
     assert events["modbus.transaction_id"].to_list() == [1, 2, 3]
+
+
+def test_a_damaged_capture_leaves_no_state_behind():
+    gc.collect()
+    gc.disable()  # the collector would find the cycle some day: after gigabytes
+    try:
+        opened = open_input(io.BytesIO((section() + interface() + epb(A, T0))[:-1]), name="hurt.pcapng")
+        state = weakref.ref(opened._walk.state.flows)
+        with pytest.raises(InputError):
+            list(opened.tables())
+        del opened
+        assert state() is None
+    finally:
+        gc.enable()

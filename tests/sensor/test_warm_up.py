@@ -1,0 +1,90 @@
+"""The small capture that compiles the kernels shows every protocol, whole; logs and captures ask for what they need."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+from cli.progress import kernels_for
+from sensor import DECODERS
+from sensor.kernel_cache import GROUPS, is_warm, prepare, warm
+from sensor.reader import open_input
+from sensor.warm_up import capture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_the_warm_up_holds_requests_and_answers_of_every_protocol_and_nothing_damaged(kind):
+    opened = open_input(io.BytesIO(capture(kind)), name="warm-up", collapse=False)
+    tables = list(opened.tables())
+    assert {t["event.dataset"][0] for t in tables} >= {*DECODERS, "flow"}
+    assert opened.account.decoded == opened.account.total > 60
+    assert opened.kind == kind
+    codes = [code for t in tables if "error.code" in t.columns for code in t["error.code"].drop_nulls()]
+    assert codes == []
+    matched = {t["event.dataset"][0] for t in tables for c in t.columns if c.endswith(".matched") and t[c].any()}
+    assert matched == set(DECODERS)
+
+
+def test_repeats_are_collapsed_in_the_warm_up_so_that_those_kernels_are_compiled_too():
+    every = sum(t.height for t in open_input(io.BytesIO(capture()), name="a", collapse=False).tables())
+    joined = sum(t.height for t in open_input(io.BytesIO(capture()), name="a").tables())
+    assert joined < every
+
+
+@pytest.mark.slow
+def test_nothing_is_left_to_compile_behind_the_warm_up(tmp_path):
+    import subprocess
+    import sys
+
+    warm(tmp_path)
+    folder = prepare(tmp_path)
+    assert is_warm(folder)
+    before = set(folder.rglob("*.nbc"))
+    code = "import sys; from pathlib import Path; from sensor.kernel_cache import prepare; prepare(Path(sys.argv[1]))\n"
+    code += "from sensor.reader import open_input\n"
+    code += "for path in sys.argv[2:]:\n    for _ in open_input(Path(path)).tables(): pass"
+    captures = [str(p) for p in sorted((ROOT / "pcaps").rglob("*.pcap"))]
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), *captures], cwd=ROOT, check=True)
+    assert {p.name for p in folder.rglob("*.nbc")} == {p.name for p in before}
+
+
+def test_a_warm_folder_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("sensor.kernel_cache.prepare", lambda folder: tmp_path)
+    for group in GROUPS:
+        (tmp_path / f"{group}.done").touch()
+    begun = []
+    assert not warm(tmp_path, begin=begun.append)
+    assert begun == []
+
+
+def test_each_group_is_compiled_by_a_child_once_and_a_child_that_fails_leaves_no_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr("sensor.kernel_cache.prepare", lambda folder: tmp_path)
+    monkeypatch.setattr("sensor.kernel_cache._interpreted", lambda: False)
+    monkeypatch.setattr("sensor.kernel_cache._compiled_by_child", lambda folder, group: group != "pcapng")
+    begun = []
+    assert warm(tmp_path, begin=begun.append)
+    assert begun == list(GROUPS)
+    assert warm(tmp_path, begin=begun.append)
+    assert begun == [*GROUPS, "pcapng"]
+
+
+@pytest.mark.parametrize(
+    ("content", "groups"),
+    [
+        (capture("pcap")[:200], ("pcap", "decoders")),
+        (capture("pcapng")[:200], ("pcapng", "decoders")),
+        (gzip.compress(b"who knows"), ("pcap", "pcapng", "decoders")),
+        (b'{"ts": 1}\n', ()),
+        (b"", ()),
+    ],
+    ids=["pcap", "pcapng", "gzip", "log", "empty"],
+)
+def test_inputs_ask_for_the_kernels_they_need(tmp_path, content, groups):
+    path = tmp_path / "input"
+    path.write_bytes(content)
+    assert kernels_for([path]) == groups
+    assert kernels_for([path, tmp_path / "absent"]) == groups
+    assert kernels_for([Path("-")]) == ("pcap", "pcapng", "decoders")
