@@ -24,8 +24,8 @@ from sensor.base import SensorLimits
 BLOCK = 4 << 20  # bytes read at once: 256 KiB to 4 MiB were equally fast
 _RAW = 1 << 18  # bytes of compressed input at once
 _IFACES = 4096  # interfaces in one section that are believed
-_PDU_FLUSH = 1 << 18  # messages
-_DATA_FLUSH = 24 << 20  # bytes of messages
+_PDU_FLUSH = 1 << 17  # messages
+_DATA_FLUSH = 12 << 20  # bytes of messages
 _ROW_FLUSH = 1 << 16  # rows of flows, ARP, signs
 
 _PCAP = {  # magic as it stands in the file: (big-endian, nanoseconds, record header)
