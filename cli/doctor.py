@@ -66,6 +66,7 @@ def doctor(
         ),
         _package("hyperscan", needed=False, advice="pip install 'jianmen[fast]'"),
         _package("elasticsearch", needed=False, advice="pip install 'jianmen[elastic]'"),
+        _package("evtx", needed=False, advice="pip install 'jianmen[evtx]'"),
         _package("sigma-cli", needed=False, advice="pip install 'jianmen[convert]'"),
         _program("tshark", "events explain"),
         Finding(

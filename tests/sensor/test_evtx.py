@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -64,3 +65,10 @@ def test_damage_is_counted_and_said() -> None:
     with pytest.raises(InputError, match="5000 octets into a chunk"):
         list(cut.tables())
     assert cut.account.error is not None
+
+
+def test_without_the_library_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "evtx", None)
+    with pytest.raises(InputError, match="need the library evtx") as caught:
+        list(open_input(io.BytesIO(MAGIC + bytes(100)), name="x").tables())
+    assert "jianmen[evtx]" in str(caught.value.hint)
