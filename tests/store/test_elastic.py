@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nodes
+import orjson
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -24,6 +26,7 @@ from event.table import conform
 from store import where
 from store.elastic import ElasticStore, coarse
 from store.elastic import store as elastic_store
+from store.elastic.documents import Decoder, bodies, joined
 from store.elastic.names import Names, document_id, slug
 from store.elastic.templates import properties, templates
 
@@ -85,6 +88,7 @@ def all_of(store: ElasticStore, **more: Any) -> pl.DataFrame:
 def test_no_name_of_the_catalogue_is_the_parent_of_another() -> None:
     assert [name for name in FIELDS for other in FIELDS if other.startswith(name + ".")] == []
     assert not [name for name in FIELDS if name.startswith(("jianmen.", "rest"))]
+    assert not [name for name in FIELDS if not re.fullmatch("[a-z0-9_@.]+", name)]  # what is cut out of texts
 
 
 def test_every_field_is_mapped_with_the_type_of_ecs() -> None:
@@ -129,6 +133,38 @@ def test_documents_have_ids_of_their_own_that_fit(ids: list[str]) -> None:
     found = [document_id(one) for one in ids]
     assert len(set(found)) == len(ids)
     assert all(0 < len(one.encode()) <= 512 for one in found)
+
+
+HOSTILE = st.text(alphabet=',":{}[]nul\\\n\x00a长', max_size=12) | st.sampled_from(
+    [',"code":null', '","code":null,"x":"', '{"code":null,', ":null", "x,", '":null}', '}}\n{"create":{}}']
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.lists(st.none() | HOSTILE, min_size=1, max_size=8),
+    lists=st.lists(st.none() | st.lists(st.none() | HOSTILE, max_size=4), min_size=8, max_size=8),
+    floats=st.lists(st.none() | st.floats(), min_size=8, max_size=8),
+)
+def test_any_text_survives_the_way_to_a_document_and_back(
+    texts: list[str | None], lists: list[list[str | None] | None], floats: list[float | None]
+) -> None:
+    count = len(texts)
+    table = events(
+        count,
+        dataset="zeek.x",
+        **{"error.code": texts, "message": texts[::-1], "zeek.fields": texts, "tags": lists[:count]},
+        **{"iec104.value_min": floats[:count], "iec104.ioa": [[n, None] for n in range(count)]},
+    )
+    lines = joined(bodies(table)).splitlines()
+    assert len(lines) == 2 * count
+    documents = [orjson.loads(line) for line in lines[1::2]]
+    assert [one["event"]["id"] for one in documents] == table["event.id"].to_list()
+    assert not [key for one in documents for key, value in one.items() if value is None]
+    answer = b'{"hits":{"hits":[' + b",".join(b'{"_source":' + one + b"}" for one in lines[1::2]) + b"]}}"
+    back, hits, _ = Decoder(table.columns).table(answer)
+    assert hits == count
+    assert back.select(table.columns).equals(table, null_equal=True)
 
 
 def test_the_templates_say_what_is_not_known_is_not_indexed() -> None:
