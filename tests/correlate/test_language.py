@@ -73,7 +73,8 @@ def message(item: dict[str, Any]) -> str:
 
 
 def test_every_modifier_of_the_specification_and_of_pysigma_is_known():
-    specified = """all startswith endswith contains exists cased neq windash re i m s base64 base64offset utf16le utf16be
+    specified = """all startswith endswith contains exists cased neq windash re i m s base64 base64offset
+    utf16le utf16be
     utf16 wide lt lte gt gte minute hour day week month year cidr expand fieldref"""
     assert {*specified.split(), *modifier_mapping} == set(MODIFIERS)
 

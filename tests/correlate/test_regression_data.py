@@ -133,6 +133,21 @@ def compare(kind: str, found: Counter[tuple[str, str]], some: list[tuple[Sample,
     return wrong
 
 
+def test_every_public_rule_loads_and_those_without_events_are_named():
+    rules, problems = public_rules().rules, public_rules().problems
+    without = Counter(" ".join(part or "-" for part in rule.logsource) for rule in rules if not rule.route)
+    print(f"\n{len(rules)} rules, {len(rules) - without.total()} with events; without:")
+    for logsource, count in without.most_common():
+        print(f"  {count:>4} {logsource} (product, category, service)")
+    assert len(rules) == sum(1 for _ in (SIGMA / "sigmahq-rules").rglob("*.yml"))
+    assert [str(one) for one in problems if one.severity == "error"] == []
+    assert [rule.meta.path for rule in rules if rule.condition is None] == []
+    assert {one.partition(" ")[0] for one in without} <= {
+        *("macos", "cisco", "fortigate", "huawei", "juniper", "jvm", "spring", "django", "nodejs", "python"),
+        *("ruby_on_rails", "sql", "velocity", "-"),
+    }
+
+
 def test_every_public_rule_matches_its_event_log_as_often_as_stated():
     pytest.importorskip("evtx")
     some = [(one, str(one.path.relative_to(DATA))) for one in samples() if one.path.suffix == ".evtx"]
