@@ -118,6 +118,13 @@ class Client:
         if api_key is not None:
             more["api_key"] = api_key
         if ca is not None:
+            clear = next((url for url in urls if not url.startswith("https:")), None)
+            if clear is not None:
+                raise StoreError(
+                    "a CA file is named, and the address asks for no TLS",
+                    where=shown(clear),
+                    hint=f"https:{clear.partition(':')[2]}",
+                )
             try:
                 more["ssl_context"] = ssl.create_default_context(cafile=str(ca))
             except (OSError, ssl.SSLError) as error:

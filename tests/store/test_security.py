@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,6 @@ def words() -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["8.19.8", "9.2.8"])
 def cluster(request: pytest.FixtureRequest, words: dict[str, str]) -> Iterator[nodes.Cluster]:
-    import os
-
     try:
         started = nodes.start(
             request.param,
@@ -249,3 +250,36 @@ def test_what_is_wrong_with_a_connection_is_said_in_a_line(
     with pytest.raises(StoreError, match="CA file") as no_file:
         ElasticStore(cluster.url, ca=broken, auth=("analyst", words["analyst"]), patience=1)
     one_line(no_file)
+
+
+@pytest.mark.parametrize("wrong", ["password", "authority", "no authority", "no tls"])
+def test_the_command_line_ends_with_5_and_says_what_to_do(
+    cluster: nodes.Cluster, words: dict[str, str], tmp_path: Path, wrong: str
+) -> None:
+    environment = {
+        **os.environ,
+        "JIANMEN_STORE_USER": "analyst",
+        "JIANMEN_STORE_PASSWORD": "wrong" if wrong == "password" else words["analyst"],
+        "JIANMEN_STORE_CA": str(cluster.ca),
+        "JIANMEN_LANG": "en",
+        "JIANMEN_STATE": str(tmp_path / "state"),
+    }
+    if wrong == "authority":
+        environment["JIANMEN_STORE_CA"] = str(nodes._certificates(tmp_path))
+    if wrong == "no authority":
+        del environment["JIANMEN_STORE_CA"]
+    url = cluster.url.replace("https:", "http:") if wrong == "no tls" else cluster.url
+    result = subprocess.run(
+        [sys.executable, "-m", "cli.main", "store", "status", "--store", url],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+    )
+    assert result.returncode == 5, result.stderr
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert len([line for line in lines if line.startswith("error")]) == 1
+    assert words["analyst"] not in result.stderr
+    assert result.stdout == ""
