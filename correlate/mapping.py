@@ -9,13 +9,9 @@ our catalogue keep theirs, so that a rule of your own may say ``host.name``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
-from sigma.types import SigmaFieldReference
 
 from correlate.logsources import LogSource
 from event import yaml_text
@@ -78,35 +74,9 @@ def _mapping(logsource: LogSource) -> Names:
     return merged
 
 
-def mapping_of(logsource: LogSource) -> Mapping[str, str]:
+def mapping_of(logsource: LogSource) -> Names:
     """Field names of rules of this logsource that are called otherwise here."""
     return _mapping(logsource)
 
 
-def map_fields(rule: SigmaRule, logsource: LogSource) -> None:
-    """Rename the fields of a rule in place."""
-    names = _mapping(logsource)
-    if not names and names.prefix is None:
-        return
-    for detection in rule.detection.detections.values():
-        _rename(detection, names)
-    rule.fields = [names.get(name, name) for name in rule.fields or ()]
-
-
-def _rename(detection: SigmaDetection, names: Mapping[str, str]) -> None:
-    for item in detection.detection_items:
-        if isinstance(item, SigmaDetectionItem):
-            if item.field is not None:
-                item.field = names.get(item.field, item.field)
-            for value in item.value:
-                _rename_reference(value, names)
-        else:
-            _rename(item, names)
-
-
-def _rename_reference(value: Any, names: Mapping[str, str]) -> None:
-    if isinstance(value, SigmaFieldReference):
-        value.field = names.get(value.field, value.field)
-
-
-__all__ = ["PIPELINES", "LogSource", "Names", "map_fields", "mapping_of"]
+__all__ = ["PIPELINES", "LogSource", "Names", "mapping_of"]
