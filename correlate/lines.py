@@ -23,7 +23,8 @@ from correlate.match import Kind, Plan
 from event.channels import SECURITY, dataset_of
 from event.fields import FIELDS
 from sensor.base import Account
-from sensor.parsers.windows import DATA, NotWindows, WindowsParser, pairs_of, texts
+from sensor.parsers.windows import WindowsParser, texts
+from sensor.windows_records import DATA, NotWindows, pairs_of
 
 PlanOf = Callable[[str], Plan | None]
 """Dataset to its plan; None if no rule looks at it."""
