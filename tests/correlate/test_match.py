@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address, ip_network
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -16,177 +17,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from correlate.ir import atoms_of
-from correlate.match import NOT_SEARCHED, Limits, Plan
+from correlate.match import Limits, Plan
 from correlate.parse import parse_documents
 from event.fields import FIELDS
 from event.table import schema_of
 
-# --- the naive evaluator -------------------------------------------------------------------------------------------
+
+def beside(name: str) -> ModuleType:
+    """A module of this folder."""
+    spec = spec_from_file_location(f"correlate_tests_{name}", Path(__file__).parent / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def naive_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-    if isinstance(value, float) and value == int(value):
-        return str(int(value))
-    return str(value)
-
-
-def naive_tokens(pattern: str) -> list[tuple[str, str]]:
-    """("*", "") any text, ("?", "") any character, ("c", x) the character x."""
-    tokens: list[tuple[str, str]] = []
-    i = 0
-    while i < len(pattern):
-        if pattern[i] == "\\" and i + 1 < len(pattern) and pattern[i + 1] in "*?\\":
-            tokens.append(("c", pattern[i + 1]))
-            i += 2
-        elif pattern[i] in "*?":
-            tokens.append((pattern[i], ""))
-            i += 1
-        else:
-            tokens.append(("c", pattern[i]))
-            i += 1
-    return tokens
-
-
-def naive_fits(tokens: list[tuple[str, str]], text: str) -> bool:
-    if not tokens:
-        return text == ""
-    kind, char = tokens[0]
-    if kind == "*":
-        return any(naive_fits(tokens[1:], text[i:]) for i in range(len(text) + 1))
-    return text != "" and (kind == "?" or text[0] in char) and naive_fits(tokens[1:], text[1:])
-
-
-def naive_values(event: dict[str, Any], field: str) -> list[Any]:
-    value = event.get(field)
-    return [one for one in (value if isinstance(value, list) else [value]) if one is not None]
-
-
-def naive_number(value: Any) -> float | None:
-    if isinstance(value, (bool, datetime)):
-        return None
-    if isinstance(value, (int, float)):
-        return value
-    return float(value) if re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", value) else None
-
-
-def naive_part(value: Any, part: str) -> int | None:
-    if not isinstance(value, datetime):
-        return None
-    return value.isocalendar()[1] if part == "week" else getattr(value, part)
-
-
-DASHES = "-/\u2013\u2014\u2015"
-COMPARE = {
-    "gt": lambda a, b: a > b,
-    "gte": lambda a, b: a >= b,
-    "lt": lambda a, b: a < b,
-    "lte": lambda a, b: a <= b,
-    "eq": lambda a, b: a == b,
-}
-
-
-def naive_one(event: dict[str, Any], field: str, modifiers: list[str], wanted: Any) -> bool:
-    values = naive_values(event, field)
-    if "exists" in modifiers:
-        return bool(values) == wanted
-    if wanted is None:
-        return not values
-    if "fieldref" in modifiers:
-        others = [naive_text(one).lower() for one in naive_values(event, wanted)]
-        texts = [naive_text(one).lower() for one in values]
-        how = next((one for one in modifiers if one in ("contains", "startswith", "endswith")), "eq")
-        ask = {
-            "eq": lambda a, b: a == b,
-            "contains": lambda a, b: b in a,
-            "startswith": str.startswith,
-            "endswith": str.endswith,
-        }[how]
-        return any(ask(a, b) for a in texts for b in others)
-    return any(naive_value(value, modifiers, wanted) for value in values)
-
-
-def naive_value(value: Any, modifiers: list[str], wanted: Any) -> bool:
-    part = next((one for one in modifiers if one in ("minute", "hour", "day", "week", "month", "year")), None)
-    compare = next((one for one in modifiers if one in COMPARE), None)
-    if part:
-        found = naive_part(value, part)
-        return found is not None and COMPARE[compare or "eq"](found, wanted)
-    if compare:
-        number = naive_number(value)
-        return number is not None and COMPARE[compare](number, wanted)
-    if "re" in modifiers:
-        flags = sum(flag for name, flag in (("i", re.I), ("m", re.M), ("s", re.S)) if name in modifiers)
-        return re.search(wanted, naive_text(value), flags) is not None
-    if "cidr" in modifiers:
-        try:
-            return ip_address(naive_text(value)) in ip_network(wanted)
-        except ValueError:
-            return False
-    if isinstance(wanted, bool):
-        return value is wanted or (isinstance(value, str) and value.lower() == str(wanted).lower())
-    if isinstance(wanted, (int, float)):
-        if isinstance(value, str):
-            return value == naive_text(wanted)
-        return not isinstance(value, (bool, datetime)) and value == wanted
-    if "windash" in modifiers:  # any dash for each that begins a word
-        wanted = re.sub(r"\B[-/]\b", "\0", wanted)
-    tokens = [(kind, DASHES if char == "\0" else char) for kind, char in naive_tokens(wanted)]
-    if "contains" in modifiers or "endswith" in modifiers:
-        tokens = [("*", ""), *tokens]
-    if "contains" in modifiers or "startswith" in modifiers:
-        tokens = [*tokens, ("*", "")]
-    text = naive_text(value)
-    if "cased" not in modifiers:
-        text, tokens = text.lower(), [(kind, char.lower()) for kind, char in tokens]
-    return naive_fits(tokens, text)
-
-
-def naive_keyword(event: dict[str, Any], wanted: Any) -> bool:
-    for field, value in event.items():
-        if field in NOT_SEARCHED:
-            continue
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str) and naive_value(one, ["contains"], str(wanted)):
-                return True
-            if isinstance(wanted, int) and not isinstance(one, (str, bool, datetime)) and one == wanted:
-                return True
-    return False
-
-
-def naive_detection(event: dict[str, Any], detection: Any) -> bool:
-    if isinstance(detection, list):
-        return any(
-            naive_detection(event, one) if isinstance(one, dict) else naive_keyword(event, one) for one in detection
-        )
-    for key, wanted in detection.items():
-        field, *modifiers = key.split("|")
-        options = wanted if isinstance(wanted, list) else [wanted]
-        answers = [naive_one(event, field, modifiers, one) for one in options]
-        answer = all(answers) if "all" in modifiers else any(answers)
-        if "neq" in modifiers:
-            answer = not answer
-        if not answer:
-            return False
-    return True
-
-
-def naive_rule(event: dict[str, Any], detection: dict[str, Any]) -> bool:
-    """Conditions as Python reads them, once the selectors are written out."""
-    names = [name for name in detection if name != "condition"]
-    truth = {name: naive_detection(event, detection[name]) for name in names}
-
-    def selector(match: re.Match[str]) -> str:
-        pattern = ".*" if match[2] == "them" else match[2].replace("*", ".*")
-        chosen = [truth[name] for name in names if re.fullmatch(pattern, name)]
-        return str(all(chosen) if match[1] == "all" else any(chosen))
-
-    text = re.sub(r"\b(1|any|all) of ([\w*]+)", selector, detection["condition"])
-    return bool(eval(text, {"__builtins__": {}}, {**truth, "True": True, "False": False}))  # noqa: S307 - text of our own
-
+naive = beside("naive")
 
 # --- random rules and events ---------------------------------------------------------------------------------------
 
@@ -336,7 +182,9 @@ def engine(plan: Plan, frame: pl.DataFrame, rules: int) -> list[list[int]]:
 
 
 def reference(events: list[dict[str, Any]], detections: list[dict[str, Any]]) -> list[list[int]]:
-    return [[row for row, event in enumerate(events) if naive_rule(event, one)] for one in detections]
+    return [
+        [row for row, event in enumerate(events) if naive.rule_matches({"detection": one}, event)] for one in detections
+    ]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
