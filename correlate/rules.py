@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,7 @@ def _key(files: Sequence[Path], texts: Sequence[bytes], placeholders: Values) ->
             digest.update(len(part).to_bytes(8, "big") + part)
 
     add(version("pysigma").encode())
+    add(b"" if find_spec("hyperscan") is None else b"hyperscan")  # it takes patterns that are errors without it
     for path in (*sorted(_HERE.glob("*.py")), *sorted((_HERE / "pipelines").glob("*.yml"))):
         add(path.name.encode(), path.read_bytes())
     for path in sorted((_HERE.parent / "event" / "fields").glob("*.py")):
