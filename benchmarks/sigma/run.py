@@ -1,0 +1,140 @@
+"""Public Sigma rules over Windows events: from JSON lines and from tables, processor seconds, hit sets compared first.
+
+Rules: a checkout of SigmaHQ's repository ``sigma``. Events: the host logs of OTRF's ``Security-Datasets``, unpacked into
+one file with one JSON object a line (flat, as NXLog writes them). Neither is ours to ship.
+
+    POLARS_MAX_THREADS=1 .venv/bin/python benchmarks/sigma/run.py --rules sigma --events mordor.jsonl --limit 200000
+
+``--unique`` puts a number into every text, so that nothing that is remembered of a value helps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from correlate.detect import Detector
+from correlate.ir import RuleSet
+from correlate.lines import Sieve, SievingParser
+from correlate.rules import load_rules
+from event.table import conform
+from sensor.parsers.windows import WindowsParser
+
+Hits = set[tuple[str, str]]
+Block = tuple[pl.Series, pl.Series]
+_BLOCK = 20_000
+
+
+def blocks(path: Path, limit: int, *, unique: bool) -> list[Block]:
+    """Lines and their numbers."""
+    made: list[Block] = []
+    lines: list[str] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            if number == limit:
+                break
+            if unique:
+                event = orjson.loads(line)
+                kept = ("EventID", "Channel", "@timestamp", "EventTime")
+                event = {
+                    key: f"{value[:6]}{number:x}{value[6:]}" if isinstance(value, str) and key not in kept else value
+                    for key, value in event.items()
+                }
+                line = orjson.dumps(event)
+            lines.append(line.decode().rstrip("\n"))
+            if len(lines) == _BLOCK:
+                made.append(_block(lines, number + 1 - len(lines)))
+                lines = []
+    if lines:
+        made.append(_block(lines, sum(len(one) for one, _ in made)))
+    return made
+
+
+def _block(lines: Sequence[str], first: int) -> Block:
+    return pl.Series(lines, dtype=pl.String), pl.Series(range(first, first + len(lines)), dtype=pl.Int64)
+
+
+def tables(parser: WindowsParser | SievingParser, some: Sequence[Block]) -> Iterator[pl.DataFrame]:
+    """Event tables; the number of the line is the event's id."""
+    for lines, numbers in some:
+        for table in parser.parse(lines, numbers, reference_year=None):
+            yield conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
+
+
+def hits_of(alerts: pl.DataFrame) -> Hits:
+    """Rule and event."""
+    if alerts.is_empty():
+        return set()
+    return set(zip(alerts["rule.id"].to_list(), alerts["alert.event_ids"].list.first().to_list(), strict=True))
+
+
+def from_lines(ruleset: RuleSet, some: Sequence[Block], _: Sequence[pl.DataFrame]) -> Hits:
+    """Read, evaluate, make alerts."""
+    engine = Detector(ruleset)
+    found: Hits = set()
+    for table in tables(SievingParser(Sieve(engine.plan_of)), some):
+        found |= hits_of(engine.feed(table))
+    return found
+
+
+def from_tables(ruleset: RuleSet, _: Sequence[Block], made: Sequence[pl.DataFrame]) -> Hits:
+    """Evaluate, make alerts."""
+    engine = Detector(ruleset)
+    found: Hits = set()
+    for table in made:
+        found |= hits_of(engine.feed(table))
+    return found
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rules", type=Path, required=True)
+    parser.add_argument("--events", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--unique", action="store_true")
+    wanted = parser.parse_args()
+    folders = [one for one in sorted(wanted.rules.glob("rules*")) if one.is_dir()]
+    with tempfile.TemporaryDirectory() as kept:
+        for state in ("compiled", "from the cache"):
+            started = time.process_time()
+            ruleset = load_rules(folders, keep_going=True, cache_dir=Path(kept))
+            windows = tuple(one for one in ruleset.rules if one.logsource[0] == "windows" and one.condition is not None)
+            ruleset = replace(ruleset, rules=windows, correlations=())
+            plan = Detector(ruleset).plan_of("windows.sysmon")
+            for field in plan.columns.atoms if plan is not None else ():
+                plan.columns[field].prepare()  # type: ignore[union-attr]
+            print(
+                f"{len(windows)} rules and the plan of windows.sysmon, {state}: {time.process_time() - started:.2f} s"
+            )
+        some = blocks(wanted.events, wanted.limit, unique=wanted.unique)
+        made = list(tables(WindowsParser(), some))
+        count = sum(len(lines) for lines, _ in some)
+        contenders = {"JSON lines to alerts": from_lines, "tables to alerts": from_tables}
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        hits: dict[str, Hits] = {}
+        for _ in range(wanted.rounds):
+            for name, contender in contenders.items():
+                started = time.process_time()
+                hits[name] = contender(ruleset, some, made)
+                seconds[name].append(time.process_time() - started)
+        first, *others = hits.values()
+        if any(one != first for one in others):
+            raise SystemExit(f"different hits: {[len(one) for one in hits.values()]}")
+        print(f"{count:,} events, {len(first):,} hits, the same every way; processor seconds, tables emptied before")
+        for name, values in seconds.items():
+            middle = statistics.median(values)
+            print(f"{name}: {middle:.2f} s, {count / middle:,.0f} events/s")
+
+
+if __name__ == "__main__":
+    main()
