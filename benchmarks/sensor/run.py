@@ -1,6 +1,7 @@
 """Packets per second from a capture to events, beside the peers.
 
 usage: run.py CAPTURE [--rounds N] [--only NAME,...] [--suricata-root DIR]
+       run.py --first-alert CAPTURE        seconds from the start of `jianmen analyze` to its first alert
 
 Peers: tshark, nfstream, scapy, dpkt, softflowd, argus, Suricata, as far as they are installed; the slow ones read the
 first packets only (a cut is written next to the results) and are compared by rate. Every process runs on one core.
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import struct
 import subprocess
@@ -37,9 +39,11 @@ class Run:
     command: Callable[[Path, Path], list[str]]
     packets: int | None = None  # None: the whole capture
     count: Callable[[Path, str], dict[str, int]] = lambda folder, out: {}
+    aborts: bool = False
+    """It is known to abort when it is done; its output is complete then, which ``count`` shows."""
 
 
-def measure(command: list[str], cwd: Path) -> tuple[float, float, int, str]:
+def measure(command: list[str], cwd: Path, *, aborts: bool = False) -> tuple[float, float, int, str]:
     """Wall seconds, cpu seconds, peak KiB, stdout of a whole process on core 0."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as out:
@@ -53,7 +57,7 @@ def measure(command: list[str], cwd: Path) -> tuple[float, float, int, str]:
         wall = time.perf_counter() - started
         out.seek(0)
         text = out.read().decode(errors="replace")
-    if status:
+    if status and not (aborts and status & 0x7F == signal.SIGABRT):
         raise RuntimeError(f"{command[0]} ended with {status}")
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, text
 
@@ -101,6 +105,52 @@ def ours_count(folder: Path, out: str) -> dict[str, int]:
         "flows": document["events"].get("flow", 0),
         "events": sum(document["events"].values()),
     }
+
+
+def argus_count(folder: Path, out: str) -> dict[str, int]:
+    """What argus wrote, counted by its own reader."""
+    rows = subprocess.run(
+        ["ra", "-r", str(folder / "argus.out"), "-n", "-s", "pkts"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    (folder / "argus.out").unlink()
+    packets = [int(one) for one in rows if one.isdigit()]
+    return {"packets": sum(packets), "flows": len(packets)}
+
+
+FIRST_ALERT = """
+import sys, time
+from cli import pipeline
+from cli.main import main
+keep = pipeline._keep
+def first(store, alerts, result):
+    keep(store, alerts, result)
+    if result.alerts:
+        pipeline._keep = keep
+        print(f"{time.time() - float(sys.argv[0]):.2f} {time.process_time():.2f}", file=sys.stderr)
+pipeline._keep = first
+sys.argv = sys.argv[1:]
+main()
+"""
+
+
+def first_alert(capture: Path, rounds: int) -> None:
+    """Print wall and cpu seconds from the start of the process to the first alert, with compiled kernels."""
+    figures = []
+    with tempfile.TemporaryDirectory() as temp:
+        for number in range(rounds + 1):  # the first round compiles kernels and rules
+            arguments = ["jianmen", "analyze", str(capture), "--out", f"{temp}/{number}", "--json"]
+            code = FIRST_ALERT.replace("sys.argv[0]", repr(str(time.time())), 1)
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            last = done.stderr.split()[-2:]
+            if done.returncode or len(last) != 2:
+                raise SystemExit(f"no alert: {done.stderr[-500:]}")
+            if number:
+                figures.append((float(last[0]), float(last[1])))
+    wall, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
+    size = capture.stat().st_size / 1e6
+    print(f"{capture.name}, {size:.1f} MB: first alert after {wall:.2f} s ({cpu:.2f} s of cpu), median of {rounds}")
 
 
 SURICATA_YAML = """%YAML 1.1
@@ -201,7 +251,17 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
             ],
         ),
     )
-    add(bool(shutil.which("argus")), Run("argus (flows only)", lambda c, f: ["argus", "-r", str(c), "-w", "/dev/null"]))
+    # argus 3.0.8.2 of Debian 12 frees a buffer twice when it closes a file ("free(): invalid pointer" in pcap_close,
+    # libpcap 1.10): all is read and written by then, and ra counts what it wrote.
+    add(
+        bool(shutil.which("argus") and shutil.which("ra")),
+        Run(
+            "argus (flows only)",
+            lambda c, f: ["argus", "-X", "-r", str(c), "-w", str(f / "argus.out")],
+            count=argus_count,
+            aborts=True,
+        ),
+    )
     suricata = suricata_command(root)
     add(suricata is not None, Run("Suricata, flow+modbus+dnp3, no rules", suricata or (lambda c, f: [])))
     add(
@@ -269,7 +329,8 @@ for ts, b in dpkt.pcap.Reader(open(sys.argv[1], 'rb')):
     if not isinstance(ip, (dpkt.ip.IP, dpkt.ip6.IP6)): continue
     t = ip.data
     a = (ip.src, getattr(t, 'sport', 0)); c = (ip.dst, getattr(t, 'dport', 0))
-    k = (a, c, ip.p) if a < c else (c, a, ip.p)
+    p = ip.p if isinstance(ip, dpkt.ip.IP) else ip.nxt  # an IPv6 header of dpkt has no p behind some extensions
+    k = (a, c, p) if a < c else (c, a, p)
     f = flows.get(k)
     if f is None: flows[k] = [1, len(b), ts, ts]
     else: f[0] += 1; f[1] += len(b); f[3] = ts
@@ -280,10 +341,14 @@ print(len(flows))
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("capture", type=Path)
+    parser.add_argument("--first-alert", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
     parser.add_argument("--suricata-root", type=Path)
     args = parser.parse_args()
+    if args.first_alert:
+        first_alert(args.capture.resolve(), args.rounds)
+        return
     total = count_packets(args.capture)
     size = args.capture.stat().st_size
     print(
@@ -308,7 +373,9 @@ def main() -> None:
                 capture, _n = inputs[run.packets]
                 try:
                     wall, cpu, peak, out = measure(
-                        run.command(capture, folder), ROOT if run.name.startswith("jianmen") else folder
+                        run.command(capture, folder),
+                        ROOT if run.name.startswith("jianmen") else folder,
+                        aborts=run.aborts,
                     )
                 except RuntimeError as error:
                     print(f"  {run.name}: {error}")
