@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.text import clean, emit_json, emit_lines, level_text, local_time, table, tr
+from cli.text import clean, emit_lines, level_text, local_time, table, tr
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ def detect_files(paths: Iterable[Path], ruleset: RuleSet, *, json: bool) -> tupl
     if not last.is_empty():
         take(last)
     if json:
-        emit_json({"inputs": [one.as_json() for one in accounts], "alerts_by_level": levels})
+        emit_lines([{"inputs": [one.as_json() for one in accounts], "alerts_by_level": levels}])
     else:
         _print(shown, levels, accounts)
     return accounts, levels
