@@ -142,11 +142,14 @@ class Keywords:
 
     def _in_texts(self, columns: pl.DataFrame) -> Iterator[tuple[int, frozenset[int]]]:
         """Rows and atoms of columns that are looked into whole."""
-        ends = columns.select((pl.all().str.len_bytes().fill_null(0).cast(pl.Int64) + 1).cum_sum())
-        joined = columns.select(pl.all().fill_null("").str.join("\x03"))
+        # Rows without a value take no place: they end where the row before does, and nothing is found in them.
+        ends = columns.select((pl.all().str.len_bytes().cast(pl.Int64) + 1).fill_null(0).cum_sum())
+        joined = columns.select(pl.all().str.join("\x03"))
         for name in columns.columns:
             if len(columns):
-                yield from self._look(str(joined[name][0]).encode(), ends[name].to_numpy(), columns[name].__getitem__)
+                yield from self._look(
+                    (joined[name][0] or "").encode(), ends[name].to_numpy(), columns[name].__getitem__
+                )
 
     def _look(
         self, data: bytes, ends: Codes, text_at: Callable[[int], str | None]
