@@ -465,7 +465,7 @@ def grade(
                 tr(r.indicator_en or r.indicator, r.indicator),
                 tr(r.value_en or r.value or "", r.value or ""),
                 tr(r.threshold_en or r.threshold or "", r.threshold or ""),
-                r.source,
+                tr(r.source_en or r.source, r.source),
                 r.mark,
             )
             for r in incident.grade_reasons

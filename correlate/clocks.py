@@ -62,6 +62,7 @@ def _clock(route: Route, regime: ReportingRegime, incident: Incident, conditions
         due=due,
         done=done.get(identity),
         source=str(route.source),
+        source_en=route.source.en,
         mark=route.source.mark,
         condition_zh="且".join(zh for zh, _ in conditions),
         condition_en=" and ".join(en for _, en in conditions),

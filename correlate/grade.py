@@ -144,6 +144,7 @@ def _gbt(impact: Impact, targets: Sequence[str], site: Site, ask: _Questions) ->
             threshold=limit[0],
             threshold_en=limit[1],
             source=str(law.matrix.source),
+            source_en=law.matrix.source.en,
             mark=law.matrix.source.mark,
             certainty=certainty,
         )
@@ -161,6 +162,7 @@ def _gbt(impact: Impact, targets: Sequence[str], site: Site, ask: _Questions) ->
                 threshold=names[0],
                 threshold_en=names[1],
                 source="GB/T 20986-2023 分级要素·社会危害",
+                source_en="GB/T 20986-2023, grading elements: social harm",
                 mark="M",
                 certainty="confirmed",
             )
@@ -285,6 +287,7 @@ def _judge(indicator: Indicator, impact: Impact, site: Site, ask: _Questions) ->
         threshold=limits[0],
         threshold_en=limits[1],
         source=str(basis),
+        source_en=basis.en,
         mark=basis.mark,
         certainty=certainty,
     )
@@ -312,6 +315,7 @@ def _cac(impact: Impact, categories: Sequence[str], site: Site, ask: _Questions)
                 indicator=note.zh,
                 indicator_en=note.en,
                 source=str(note.source),
+                source_en=note.source.en,
                 mark=note.source.mark,
                 certainty="confirmed",
             )
@@ -328,6 +332,7 @@ def _cac(impact: Impact, categories: Sequence[str], site: Site, ask: _Questions)
                 indicator=f"{known}，级别待研判",
                 indicator_en=f"{known_en}; the grade is open",
                 source=str(regime.grade_rule),
+                source_en=regime.grade_rule.en,
                 mark=regime.grade_rule.mark,
                 certainty="unknown",
             )

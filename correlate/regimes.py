@@ -51,10 +51,17 @@ class Source(_Law):
 
     document: str
     clause: str
+    document_en: str
+    clause_en: str
     mark: Mark
 
     def __str__(self) -> str:
         return f"{self.document} {self.clause}"
+
+    @property
+    def en(self) -> str:
+        """Document and clause in English: ``Regulations …, Art. 18``."""
+        return f"{self.document_en}, {self.clause_en}"
 
 
 class Threshold(Source):

@@ -83,7 +83,9 @@ class GradeReason(_Model):
     threshold: str | None = None
     threshold_en: str | None = None
     source: str
-    """Document and clause."""
+    """Document and clause, Chinese."""
+    source_en: str = ""
+    """The same in English; empty in incidents of older versions and where ``source`` names a person."""
     mark: str = "M"
     """V verified, V~ seen in a secondary source, M from memory: 待核实."""
     certainty: Certainty = "inferred"
@@ -117,6 +119,9 @@ class Clock(_Model):
     """None where the law says 及时 without a number."""
     done: AwareDatetime | None = None
     source: str
+    """Document and clause, Chinese."""
+    source_en: str = ""
+    """The same in English; empty in incidents of older versions."""
     mark: str
     condition_zh: str = ""
     condition_en: str = ""

@@ -206,7 +206,8 @@ def grade_rows(case: Case, incident: Incident) -> Table:
             if threshold:
                 basis = w("grade.basis.threshold", basis=basis, threshold=threshold)
             one = w(f"grade.{r.grade}") if r.grade else head[1]
-            rows.append(Row(cells=(head[0], one, basis, r.source, w.term("mark", r.mark)), certainty=r.certainty))
+            source = r.source if w.zh else r.source_en or r.source
+            rows.append(Row(cells=(head[0], one, basis, source, w.term("mark", r.mark)), certainty=r.certainty))
     columns = (
         Column(label=w("grade.scale"), width=22),
         Column(label=w("grade.grade"), width=12, align="center"),
@@ -242,6 +243,7 @@ def clock_table(case: Case, clocks: Sequence[Clock]) -> Table:
     for clock in sorted(clocks, key=lambda c: (c.due is None, c.due or c.starts, c.id)):
         condition = clock.condition_zh if w.zh else clock.condition_en
         what = clock.what_zh if w.zh else clock.what_en
+        source = clock.source if w.zh else clock.source_en or clock.source
         rows.append(
             Row(
                 cells=(
@@ -250,7 +252,7 @@ def clock_table(case: Case, clocks: Sequence[Clock]) -> Table:
                     w.stamp(clock.starts),
                     w.stamp(clock.due) if clock.due else w("clock.no_number"),
                     clock_state(case, clock),
-                    w("clock.source", source=clock.source, mark=w.term("mark", clock.mark)),
+                    w("clock.source", source=source, mark=w.term("mark", clock.mark)),
                 )
             )
         )

@@ -56,6 +56,11 @@ def test_each_kind_of_operator_has_its_own_first_report(
     assert clocks[route].due == FOUND + timedelta(minutes=minutes)
     assert clocks[route].recipients_zh == to
     assert clocks[route].condition_zh == ""
+    assert clocks[route].source.startswith("国家网络安全事件报告管理办法 报告时限")
+    assert clocks[route].source_en.startswith(
+        "Administrative Measures for Reporting National Cybersecurity Incidents (2025), time limits for reporting: "
+    )
+    assert f"{minutes // 60} h at the latest" in clocks[route].source_en
 
 
 def test_an_unknown_kind_of_operator_shows_all_three_with_their_conditions() -> None:

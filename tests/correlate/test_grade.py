@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -170,6 +171,7 @@ def test_the_grade_is_the_worst_of_its_reasons(impact: Impact, site: Site) -> No
         assert outcome == worst(r.grade for r in result.reasons if r.scale == scale)
     for reason in result.reasons:
         assert reason.source
+        assert reason.source_en
         assert reason.mark in ("V", "V~", "M")
         assert reason.indicator
         assert reason.indicator_en
@@ -229,6 +231,9 @@ def test_every_threshold_and_deadline_names_document_clause_and_mark() -> None:
     for source in sources:
         assert source.document
         assert source.clause
+        assert source.en.isprintable()
+        assert not re.search(r"[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]", source.en), source.en
+        assert re.findall(r"\d+%", source.clause) == re.findall(r"\d+%", source.en)
         assert source.mark in ("V", "V~", "M")
 
 
