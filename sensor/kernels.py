@@ -1275,6 +1275,89 @@ def flow_new(s, a0, a1, b0, b1, ports, meta, h, slot, from_b, sport, dport, tcp_
 
 
 @_jit
+def flow_count(flows, f, from_b, proto, tcp_flags, seq, ts, frame, size, packets, payload):
+    """Count a packet in a flow; returns as ``flow_touch``."""
+    r = flows[f]
+    direction = 0 if np.int64(r["client_b"]) == from_b else 1
+    if ts > np.int64(r["last"]):
+        r["last"] = ts
+    if ts < np.int64(r["first"]):
+        r["first"] = ts
+    r["last_frame"] = frame
+    if direction == 0:
+        r["packets0"] = np.int64(r["packets0"]) + packets
+        r["bytes0"] = np.int64(r["bytes0"]) + size
+        r["payload0"] = np.int64(r["payload0"]) + payload
+        r["flags0"] = np.int64(r["flags0"]) | tcp_flags
+    else:
+        r["packets1"] = np.int64(r["packets1"]) + packets
+        r["bytes1"] = np.int64(r["bytes1"]) + size
+        r["payload1"] = np.int64(r["payload1"]) + payload
+        r["flags1"] = np.int64(r["flags1"]) | tcp_flags
+    if proto == 6 and (tcp_flags & 7) != 0:
+        state = np.int64(r["tcp"])
+        if (tcp_flags & 2) != 0:
+            if direction == 0:
+                if np.int64(r["isn0"]) < 0:
+                    r["isn0"] = seq
+            elif np.int64(r["isn1"]) < 0:
+                r["isn1"] = seq
+            state |= TF_SYNACK if (tcp_flags & 0x10) != 0 else TF_SYN
+        if (tcp_flags & 1) != 0:
+            state |= TF_FIN0 if direction == 0 else TF_FIN1
+        if (tcp_flags & 4) != 0:
+            if (state & TF_RST) == 0 and direction == 1:
+                state |= TF_RST_BY_SERVER
+            state |= TF_RST
+        r["tcp"] = state
+    return 2 * f + direction
+
+
+@_jit
+def flow_seen(
+    c, flows, slots, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload
+):
+    """What ``flow_touch`` does for a packet of a known flow that neither opens, ends nor renews it; else -1.
+
+    Nine packets of ten end here, and handing the whole state over costs more than the work.
+    """
+    meta = (ver << 8) | proto
+    from_b = 0
+    if proto != 1 and proto != 58 and (x0 > y0 or (x0 == y0 and (x1 > y1 or (x1 == y1 and sport > dport)))):
+        from_b = 1
+    if from_b == 1:
+        a0, a1, b0, b1 = y0, y1, x0, x1
+        ports = (dport << 16) | sport
+    else:
+        a0, a1, b0, b1 = x0, x1, y0, y1
+        ports = (sport << 16) | dport
+    h = hash_key(c, a0, a1, b0, b1, ports, meta)
+    mask = len(slots) - 1
+    i = h & mask
+    while True:
+        v = slots[i]
+        if v == 0:
+            return np.int64(NONE)
+        if (v >> 32) == h:
+            g = (v & 0xFFFFFFFF) - 1
+            q = flows[g]
+            if (
+                q["a1"] == a1
+                and q["b1"] == b1
+                and q["ports"] == ports
+                and q["meta"] == meta
+                and q["a0"] == a0
+                and q["b0"] == b0
+            ):
+                if proto == 6 and ((tcp_flags & 2) != 0 or closed_reason(q) != 0):
+                    return np.int64(NONE)
+                if ts - np.int64(q["last"]) > c[C_IDLE] or ts - np.int64(q["first"]) > c[C_ACTIVE]:
+                    return np.int64(NONE)
+                return np.int64(flow_count(flows, g, from_b, proto, tcp_flags, seq, ts, frame, size, packets, payload))
+        i = (i + 1) & mask
+
+
+@_jit
 def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload):
     """Count a packet from (x, sport) to (y, dport) in its flow, which is made if it is new.
 
@@ -1360,40 +1443,7 @@ def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, 
         r["inner_vlan"] = NONE
         r["depth"] = 0
         r["interface"] = c[C_INTERFACE]
-    r = s.flows[f]
-    direction = 0 if np.int64(r["client_b"]) == from_b else 1
-    if ts > np.int64(r["last"]):
-        r["last"] = ts
-    if ts < np.int64(r["first"]):
-        r["first"] = ts
-    r["last_frame"] = frame
-    if direction == 0:
-        r["packets0"] = np.int64(r["packets0"]) + packets
-        r["bytes0"] = np.int64(r["bytes0"]) + size
-        r["payload0"] = np.int64(r["payload0"]) + payload
-        r["flags0"] = np.int64(r["flags0"]) | tcp_flags
-    else:
-        r["packets1"] = np.int64(r["packets1"]) + packets
-        r["bytes1"] = np.int64(r["bytes1"]) + size
-        r["payload1"] = np.int64(r["payload1"]) + payload
-        r["flags1"] = np.int64(r["flags1"]) | tcp_flags
-    if proto == 6 and (tcp_flags & 7) != 0:
-        state = np.int64(r["tcp"])
-        if (tcp_flags & 2) != 0:
-            if direction == 0:
-                if np.int64(r["isn0"]) < 0:
-                    r["isn0"] = seq
-            elif np.int64(r["isn1"]) < 0:
-                r["isn1"] = seq
-            state |= TF_SYNACK if (tcp_flags & 0x10) != 0 else TF_SYN
-        if (tcp_flags & 1) != 0:
-            state |= TF_FIN0 if direction == 0 else TF_FIN1
-        if (tcp_flags & 4) != 0:
-            if (state & TF_RST) == 0 and direction == 1:
-                state |= TF_RST_BY_SERVER
-            state |= TF_RST
-        r["tcp"] = state
-    return 2 * f + direction
+    return flow_count(s.flows, f, from_b, proto, tcp_flags, seq, ts, frame, size, packets, payload)
 
 
 # --- fragments ---------------------------------------------------------------------------------------------------
@@ -1931,8 +1981,17 @@ def packet(s, b, p, e, wire, link, ts, frame):
         n = min(e, at + payload) - at  # captured bytes of the payload
 
         fd = np.int64(
-            flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload)
-        )
+            flow_seen(
+                c, s.flows, s.slots, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets,
+                payload,
+            )
+        )  # fmt: skip
+        if fd < 0:
+            fd = np.int64(
+                flow_touch(
+                    s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload
+                )
+            )
         f = fd >> 1
         direction = fd & 1
         r = s.flows[f]
@@ -2005,16 +2064,34 @@ def packet(s, b, p, e, wire, link, ts, frame):
 
 
 @_jit
-def account(s, outcome):
-    c = s.c
+def account(c, notes, outcome):
     if outcome == DECODED:
         c[C_DECODED] += 1
     elif outcome >= FAILED:
         c[C_FAILED] += 1
-        s.notes[outcome - FAILED] += 1
+        notes[outcome - FAILED] += 1
     else:
         c[C_UNDECODED] += 1
-        s.notes[outcome] += 1
+        notes[outcome] += 1
+
+
+@_jit
+def due(c, size, ts):
+    """Whether ``room`` has anything to do. Asked before every frame: the whole state is 126 words to hand over."""
+    return (
+        c[C_PDUS] >= c[C_PDU_FLUSH]
+        or c[C_DATA] >= c[C_DATA_FLUSH]
+        or c[C_ENDS] >= c[C_ROW_FLUSH]
+        or c[C_LOCALS] >= c[C_ROW_FLUSH]
+        or c[C_ARPS] >= c[C_ROW_FLUSH]
+        or c[C_SIGNS] >= c[C_ROW_FLUSH]
+        or c[C_SWEEP_AT] >= 0
+        or (
+            c[C_FRAME] - c[C_SWEEP_FRAME] >= 4096
+            and (c[C_FRAME] - c[C_SWEEP_FRAME] >= 131072 or c[C_FLOWS_LIVE] * 4 > 3 * size)
+            and ts - c[C_SWEEP_TIME] > (c[C_IDLE] >> 2)
+        )
+    )
 
 
 @_jit
@@ -2056,7 +2133,7 @@ def walk_pcap(s, b, start, end):
     status = S_MORE
     while True:
         c[C_POS] = pos
-        if not room(s, ts):
+        if due(c, len(s.flows), ts) and not room(s, ts):
             status = S_FLUSH
             break
         if end - pos < header:
@@ -2079,7 +2156,7 @@ def walk_pcap(s, b, start, end):
         c[C_NEXT] = pos
         if wire < captured:
             wire = captured
-        account(s, packet(s, b, p, pos, wire, link, ts, c[C_FRAME]))
+        account(c, s.notes, packet(s, b, p, pos, wire, link, ts, c[C_FRAME]))
     return status
 
 
@@ -2125,7 +2202,7 @@ def walk_pcapng(s, b, start, end):
     status = S_MORE
     while True:
         c[C_POS] = pos
-        if not room(s, c[C_TIME]):
+        if due(c, len(s.flows), c[C_TIME]) and not room(s, c[C_TIME]):
             status = S_FLUSH
             break
         if end - pos < 12:
@@ -2163,7 +2240,7 @@ def walk_pcapng(s, b, start, end):
         c[C_NEXT] = pos + total
         body = 28 if kind != 3 else 12
         if total < body + 4:
-            account(s, np.int64(FAILED + R_BLOCK_SHORT))
+            account(c, s.notes, np.int64(FAILED + R_BLOCK_SHORT))
             pos += total
             continue
         iface = np.int64(0)
@@ -2172,7 +2249,7 @@ def walk_pcapng(s, b, start, end):
         elif kind == 2:
             iface = be16(b, pos + 8) if swap == 1 else le16(b, pos + 8)
         if iface >= c[C_IFACES]:
-            account(s, np.int64(FAILED + R_INTERFACE))
+            account(c, s.notes, np.int64(FAILED + R_INTERFACE))
             pos += total
             continue
         if kind == 3:
@@ -2189,13 +2266,13 @@ def walk_pcapng(s, b, start, end):
             wire = get32(b, pos + 24, swap)
             c[C_TIME] = ts
         if captured > total - body - 4:
-            account(s, np.int64(FAILED + R_BLOCK_SHORT))
+            account(c, s.notes, np.int64(FAILED + R_BLOCK_SHORT))
             pos += total
             continue
         if wire < captured:
             wire = captured
         c[C_INTERFACE] = s.ifaces[iface, 5]
         p = pos + body
-        account(s, packet(s, b, p, p + captured, wire, s.ifaces[iface, 0], ts, c[C_FRAME]))
+        account(c, s.notes, packet(s, b, p, p + captured, wire, s.ifaces[iface, 0], ts, c[C_FRAME]))
         pos += total
     return status
