@@ -264,7 +264,14 @@ class Content:
         protocols = tuple(sorted(self._protocols))
         segments = tuple(sorted(self._segments))
         zh, en = narrate.title(
-            categories[0], attackers[:cap], targets[:cap], protocols, segments, self._site, len(targets)
+            categories[0],
+            attackers[:cap],
+            targets[:cap],
+            protocols,
+            segments,
+            self._site,
+            len(targets),
+            narrate.behaviour(refs),
         )
         return {
             "title_zh": zh,

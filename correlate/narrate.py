@@ -28,6 +28,8 @@ PROTOCOLS = {
 
 _MANY = 3  # targets that are named one by one
 _EVIDENCE = 10
+_NAME = 60  # characters of a behaviour in a title
+_SPELLED = 4 * _NAME  # characters of a rule's title that are looked at
 
 
 def _name(ip: str, site: Site, lang: int) -> str:
@@ -45,6 +47,38 @@ def _named(ips: Sequence[str], site: Site, lang: int, total: int | None = None) 
     return "、".join(shown) + (f"等{total}个目标" if total > _MANY else "")
 
 
+def _plain(text: str) -> str:
+    """``text`` on one line, what does not print spelled out, at most ``_NAME`` characters.
+
+    A rule's title may come from a rule that anybody wrote, or from the log of another sensor.
+    """
+    line = " ".join(text[:_SPELLED].split())
+    line = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in line)
+    return line if len(line) <= _NAME else line[: _NAME - 1].rstrip() + "…"
+
+
+def behaviour(refs: Sequence[AlertRef]) -> tuple[str, str] | None:
+    """What was done, Chinese and English: the title of the leading rule, else its main technique.
+
+    The leading rule is the gravest one; among equals the one furthest along an attack, then the first.
+    """
+    order = list(attack().tactics)
+
+    def rank(ref: AlertRef) -> tuple[int, int, datetime, str, str]:
+        phase = phase_of(ref.techniques)
+        return -level_rank(ref.level), -(order.index(phase) if phase in order else -1), ref.time, ref.rule_id, ref.id
+
+    for ref in sorted(refs, key=rank):
+        table = attack().techniques
+        known = next((table[t.split(".")[0]] for t in ref.techniques if t.split(".")[0] in table), None)
+        own = _plain(ref.rule_name)
+        zh = _plain(ref.rule_name_zh) or (known.zh if known else own)
+        en = own or (known.en if known else "")
+        if zh and en:
+            return zh, en
+    return None
+
+
 def title(
     main: Category,
     attackers: Sequence[str],
@@ -53,16 +87,22 @@ def title(
     segments: Sequence[str],
     site: Site,
     target_total: int,
+    done: tuple[str, str] | None = None,
 ) -> tuple[str, str]:
-    """Title in Chinese and English, out of the main category, the sides, the segment and the protocols."""
+    """Title in Chinese and English, out of the main category, the sides, the segment and the protocols.
+
+    A category that only says "other" tells a reader nothing: there ``done``, the ``behaviour``, stands in its place.
+    """
+    other = main.id.split(".")[-1] == "other"
+    name_zh, name_en = done if done is not None and other else (main.name_zh, main.name_en)
     where_zh = f"{segments[0]}" if segments else ""
     if len(segments) > 1:
         where_zh += f"等{len(segments)}个网段"
     elif segments and not segments[0].endswith(("区", "段", "网", "站", "层")):
         where_zh += "网段"
     words = [PROTOCOLS.get(p, p) for p in protocols[:3]]
-    zh = f"{where_zh}{main.name_zh}"
-    en = main.name_en + (f" in {segments[0]}" if segments else "")
+    zh = f"{where_zh}{name_zh}"
+    en = name_en + (f" in {segments[0]}" if segments else "")
     if attackers:
         more = f"等{len(attackers)}个地址" if len(attackers) > 1 else ""
         zh += f"：{attackers[0]}{more}"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from correlate.group import group_alerts, incident_id, merge
-from correlate.regimes import grouping
+from correlate.regimes import attack, grouping
 from event.incident import Asset, Impact, Incident
 from event.site import KnownAsset, Operator, Segment, Site
 from event.table import conform
@@ -245,6 +245,43 @@ def test_loss_of_view_names_no_attacker() -> None:
     (one,) = group([alert(1, 0, "10.0.1.20", "10.0.0.5", techniques=["T0815"])])
     assert one.attackers == ()
     assert one.title_zh.startswith("监控网流量异常事件：涉及")
+
+
+def test_an_incident_of_another_kind_is_named_by_what_was_done() -> None:
+    rows = [
+        alert(1, 0, level="medium", rule="scan", techniques=SCAN),
+        alert(2, 1, rule="write", rule__name_zh="写多个寄存器"),
+        alert(3, 2, rule="stop", techniques=STOP, rule__name_zh="停止服务"),
+    ]
+    (one,) = group(rows)
+    assert one.categories[0].id == "network_attack.other"
+    assert one.title_zh == "控制网写多个寄存器：10.0.0.66对10.0.1.20（1号泵PLC）（Modbus/TCP）"
+    assert one.title_en == "rule write in 控制网: 10.0.0.66 against 10.0.1.20 (1号泵PLC) (Modbus/TCP)"
+    (again,) = group(rows[::-1])
+    assert (again.title_zh, again.title_en) == (one.title_zh, one.title_en)
+
+
+def test_without_a_chinese_title_the_technique_names_the_behaviour() -> None:
+    (one,) = group([alert(1, 0, level="medium", techniques=SCAN), alert(2, 1)])
+    assert one.title_zh.startswith(f"控制网{attack().techniques['T0855'].zh}：")
+    assert one.title_en.startswith("rule write in ")
+
+
+def test_a_category_that_says_something_keeps_its_name() -> None:
+    (one,) = group([alert(1, 0, level="medium", techniques=SCAN, rule__name_zh="某规则")])
+    assert one.categories[0].id == "network_attack.scan"
+    assert one.title_zh.startswith(f"控制网{one.categories[0].name_zh}：")
+
+
+def test_a_hostile_rule_title_is_spelled_out_and_cut() -> None:
+    hostile = "\u202eevil\x1b[31m\r\n\u2028<b>" + "长" * 5000
+    (one,) = group([alert(1, 0, techniques=(), rule__name_zh=hostile, rule__name=hostile)])
+    assert one.categories[0].id == "abnormal_behaviour.other"
+    for text in (one.title_zh, one.title_en):
+        assert text.isprintable()
+        assert "\\u202eevil\\u001b[31m <b>长" in text
+        assert "长…" in text
+        assert len(text) < 200
 
 
 # --- what an incident says ---------------------------------------------------------------------------------------
