@@ -186,7 +186,7 @@ def import_(
     """See ``register``."""
     from cli.config import load
     from cli.pipeline import open_store
-    from cli.spool_commands import stopping
+    from cli.spool_commands import stopping, tell
     from store.diode import Importer
     from store.signing import read
 
@@ -197,7 +197,7 @@ def import_(
         if follow:
             stop = threading.Event()
             with stopping(stop):
-                importer.follow(stop, lambda result: _show(result, json=json))
+                importer.follow(stop, lambda result: _show(result, json=json), trouble=tell)
             return
         result = importer.once()
     _show(result, json=json)

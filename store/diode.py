@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import secrets
 import stat
 import threading
@@ -34,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from event.errors import ConfigError, StoreError
 from store.base import Store
-from store.forward import Delivered, Parcel
+from store.forward import FIRST_PAUSE, LONGEST_PAUSE, Delivered, Parcel
 from store.segments import failures, fsync_folder
 from store.signing import Key
 from store.spool import load_json, save, table_of, to_parquet, write_file
@@ -351,6 +352,8 @@ class Importer:
         self._repeated: list[Path] = []
         self._changed: set[str] = set()
         self._named: list[str] = []
+        self._settled: dict[str, tuple[int, int] | None] = {}
+        """Files that this object has taken in: they need not be read again as long as they stay the same."""
 
     def once(self) -> Imported:
         """Take in what lies there, in order of stream and number.
@@ -365,7 +368,12 @@ class Importer:
         heads: list[tuple[Header, str, Path, int]] = []
         with failures(self.folder):
             names = sorted(path for path in self.folder.iterdir() if path.name.endswith(SUFFIX) and path.name[0] != ".")
+        marks = {path.name: _mark(path) for path in names}
         for path in names:
+            if path.name in self._settled and self._settled[path.name] == marks[path.name]:
+                result.repeated += 1
+                self._repeated.append(path)
+                continue
             try:
                 header, own, start = self._head(path)
             except _Refused as reason:
@@ -388,29 +396,49 @@ class Importer:
                 self._keep(result)
                 size = 0
         self._keep(result)
+        self._settled = {path.name: marks[path.name] for path in [*self._done, *self._repeated]}
         if self.remove:
             with failures(self.folder):
                 for path in [*self._done, *self._repeated]:
                     path.unlink(missing_ok=True)
         return result
 
-    def follow(self, stop: threading.Event, tell: Callable[[Imported], None], every: float = 2.0) -> None:
-        """Take in what comes, until stopped.
+    def follow(
+        self,
+        stop: threading.Event,
+        tell: Callable[[Imported], None],
+        *,
+        trouble: Callable[[str], None] = lambda text: None,
+        every: float = 2.0,
+    ) -> None:
+        """Take in what comes, and through failures of the store, until stopped.
 
         Args:
             stop: It ends soon after this is set.
             tell: Called after each round in which something came or was refused that was not refused before.
+            trouble: Called with each new failure of the store, with an empty text when it is over.
             every: Seconds between rounds.
-
-        Raises:
-            StoreError: The store failed; what was taken in stays so.
         """
-        known: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        failing = ""
+        pause = FIRST_PAUSE
         while not stop.is_set():
-            result = self.once()
-            if result.segments or any(known.get(name) != reason for name, reason in result.refused.items()):
+            try:
+                result = self.once()
+            except StoreError as error:
+                if str(error) != failing:
+                    failing = str(error)
+                    trouble(failing)
+                stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            if failing:
+                failing = ""
+                trouble("")
+            pause = FIRST_PAUSE
+            if result.segments or any(refused.get(name) != reason for name, reason in result.refused.items()):
                 tell(result)
-            known = result.refused
+            refused = result.refused
             stop.wait(every)
 
     def _admit(self, result: Imported, header: Header, own: str, path: Path, start: int) -> bytes | None:
@@ -499,6 +527,14 @@ def _regular(path: Path) -> Iterator[Any]:
             yield file
         except OSError as error:
             raise _Refused(f"cannot be read: {error.strerror}") from error
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _payload(path: Path, start: int, header: Header) -> bytes:

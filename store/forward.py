@@ -28,6 +28,8 @@ BATCH_SEGMENTS = 64
 """Segments of one delivery at most; each costs a file handle while it is under way."""
 BATCH_BYTES = 32 << 20
 """Bytes of segments of one delivery, unless a single one has more."""
+BATCH_ROWS = 50_000
+"""Events of one delivery, unless a single segment has more: as tables they take many times their bytes."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds between attempts when the store cannot be reached: doubled each time, up to this."""
@@ -221,10 +223,10 @@ class Forwarder:
         if not waiting:
             return False
         parcels: list[Parcel] = []
-        size = 0
+        size = rows = 0
         with ExitStack() as stack:
             for segment in waiting[:most]:
-                if parcels and size + segment.bytes > BATCH_BYTES:
+                if parcels and (size + segment.bytes > BATCH_BYTES or rows + segment.events > BATCH_ROWS):
                     break
                 body = stack.enter_context(self.spool.holding(segment))
                 if body is None:
@@ -237,6 +239,7 @@ class Forwarder:
                     self._tell(f"segment {segment.number} is parked: {str(error).splitlines()[0]}")
                     continue
                 size += segment.bytes
+                rows += segment.events
             if parcels:
                 delivered = self._delivery.deliver(parcels)
                 self.spool.remove([parcel.segment for parcel in parcels])

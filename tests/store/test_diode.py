@@ -388,6 +388,46 @@ def test_following_takes_in_what_comes_and_tells_a_refusal_once(tmp_path: Path) 
     assert [one.segments for one in told] == [2, 1]
 
 
+def test_following_goes_through_failures_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported(tmp_path / "out", segments=3)
+    stop = threading.Event()
+    troubles: list[str] = []
+    monkeypatch.setattr(diode, "FIRST_PAUSE", 0.001)
+    with EmbeddedStore(tmp_path / "store") as store:
+        folder = tmp_path / "store" / "events"
+        folder.rmdir()
+        folder.write_text("no folder")
+
+        def trouble(text: str) -> None:
+            troubles.append(text)
+            if text:
+                folder.unlink()
+                folder.mkdir()
+
+        Importer(tmp_path / "out", store, [SHARED]).follow(stop, lambda result: stop.set(), trouble=trouble, every=0)
+        assert len(held(store)) == 30
+        assert gaps(store) == []
+    assert len(troubles) == 2
+    assert troubles[0]
+    assert troubles[1] == ""
+
+
+def test_a_file_that_was_taken_in_is_not_read_again_unless_it_changed(
+    tmp_path: Path, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = exported(tmp_path / "out", segments=3)
+    importer = Importer(tmp_path / "out", store, [SHARED])
+    importer.once()
+    read: list[str] = []
+    real = Importer._head
+    monkeypatch.setattr(Importer, "_head", lambda self, path: read.append(path.name) or real(self, path))
+    assert (importer.once().repeated, read) == (3, [])
+    files[1].write_bytes(files[1].read_bytes() + b"x")
+    again = importer.once()
+    assert read == [files[1].name]
+    assert (again.repeated, again.segments) == (3, 0), "its number has arrived: what it says now is of no interest"
+
+
 def test_keys_are_written_for_their_owner_and_read_back(tmp_path: Path, key: Key) -> None:
     signing.write(key, tmp_path / "k")
     signing.write(key.public(), tmp_path / "k.pub")

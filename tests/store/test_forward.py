@@ -106,10 +106,21 @@ def test_the_lag_is_in_time_of_events(tmp_path: Path) -> None:
     assert spool.status().lag_seconds is None
 
 
-def test_a_batch_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "BATCH_BYTES", 1)
+@pytest.mark.parametrize(("bound", "value", "sizes"), [("BATCH_BYTES", 1, [1] * 6), ("BATCH_ROWS", 25, [2, 2, 2])])
+def test_a_batch_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(forward, bound, value)
     spool = filled(tmp_path / "s")
-    assert Forwarder(spool, into(tmp_path / "store")).once().segments == 6
+    seen: list[int] = []
+
+    class Counting(Recorder):
+        def deliver(self, parcels: Sequence[Parcel]) -> forward.Delivered:
+            seen.append(len(parcels))
+            return super().deliver(parcels)
+
+    assert Forwarder(spool, Counting(into(tmp_path / "store"))).once().segments == 6
+    assert seen == sizes
     assert len(stored(tmp_path / "store")) == 60
 
 
