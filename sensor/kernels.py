@@ -1319,7 +1319,7 @@ def flow_seen(
 ):
     """What ``flow_touch`` does for a packet of a known flow that neither opens, ends nor renews it; else -1.
 
-    Nine packets of ten end here, and handing the whole state over costs more than the work.
+    Most packets end here, and handing the whole state over costs more than the work.
     """
     meta = (ver << 8) | proto
     from_b = 0

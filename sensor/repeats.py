@@ -1,6 +1,6 @@
 """Polls that say what was said before are found before they are decoded.
 
-Nine messages of ten on a plant's network are the same question and the same answer, but for a transaction number.
+Most messages on a plant's network are the same question and the same answer, but for a transaction number.
 ``sensor.collapse`` joins them, so decoding every one of them is work for nothing. A protocol that publishes a
 ``Repeat`` has its messages skimmed: those that are byte for byte the same as an earlier one of their flow and
 direction, answer to byte for byte the same request, and are certain to be joined, are counted and not decoded.

