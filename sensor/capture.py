@@ -248,27 +248,99 @@ def compile_kernels(kind: str) -> None:
     kernels.drain(state)
 
 
-class CaptureWalk:
-    """One capture on its way through the kernels.
+class Walk:
+    """Frames on their way through the kernels, wherever they come from: ``CaptureWalk`` or a live interface.
 
     Attributes:
         state: What the kernels leave behind: the reader takes rows out whenever ``steps`` yields.
-        kind: ``pcap`` or ``pcapng``.
-        head: First bytes of the decompressed file, for ``event.table.origin_of``.
-        error: Set when the file turned out to be damaged; raised by the reader once all is out.
+        kind: Kind of input for its account.
+        head: Bytes that identify the input, for ``event.table.origin_of``.
+        error: Set when the input turned out to be damaged; raised by the reader once all is out.
         notes: Counters of what happened outside of the kernels.
     """
 
-    def __init__(self, source: ByteSource, name: str, limits: SensorLimits, apps: int) -> None:
-        self.source = source
+    kind: str
+    head: bytes
+
+    def __init__(self, name: str, limits: SensorLimits, apps: int) -> None:
         self.name = name
         self.state = new_state(limits, apps)
         self.error: InputError | None = None
         self.notes: dict[str, int] = {}
-        self._buffer = np.empty(max(BLOCK, 2 * limits.max_frame + (1 << 18)), np.uint8)
-        self._view = memoryview(cast("Any", self._buffer))
         self._start = 0
         self._end = 0
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes taken from the input so far."""
+        raise NotImplementedError
+
+    def steps(self) -> Iterator[None]:
+        """Walk the input; yields whenever rows have to be taken out of ``state``, and once at the end."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release the input."""
+
+    def said(self) -> list[tuple[str, str, int]]:
+        """What the input itself noticed since the last call: ``error.code``, ``error.message``, how many."""
+        return []
+
+    def take_error(self) -> InputError:
+        """The damage, given away: a raised error holds its frames, and they would hold it and all state here."""
+        error, self.error = self.error, None
+        return error or InputError("not damaged", where=self.name)
+
+    def reset(self) -> None:
+        """Forget the rows that were taken out."""
+        c = self.state.c
+        for place in (k.C_PDUS, k.C_DATA, k.C_ENDS, k.C_LOCALS, k.C_ARPS, k.C_SIGNS):
+            c[place] = 0
+        c[k.C_EPOCH] += 1
+
+    def drained(self) -> Iterator[None]:
+        """Close all flows at the end of the input; yields as ``steps`` does, at least once."""
+        from sensor import kernels
+
+        while True:
+            try:
+                status = int(kernels.drain(self.state))
+            except IndexError:
+                self._skip_flow()
+                continue
+            yield
+            self.reset()
+            if status == k.S_DONE:
+                return
+
+    def _skip_frame(self) -> None:
+        """After an IndexError: leave one frame out and count it. It is a bug of a kernel, never silent."""
+        c = self.state.c
+        if int(c[k.C_NEXT]) > int(c[k.C_POS]):
+            c[k.C_FAILED] += 1
+            self.state.notes[k.R_KERNEL] += 1
+            self._start = int(c[k.C_NEXT])
+        else:
+            self._start = int(c[k.C_POS])
+            self._skip_flow()
+
+    def _skip_flow(self) -> None:
+        c = self.state.c
+        if int(c[k.C_SWEEP_AT]) < 0:
+            raise AssertionError("a kernel failed outside of a frame and a sweep")
+        c[k.C_SWEEP_AT] += 1
+        self.state.notes[k.R_KERNEL] += 1
+        c[k.C_LATE] = 0
+
+
+class CaptureWalk(Walk):
+    """One capture, ``pcap`` or ``pcapng``, on its way through the kernels; see ``Walk``."""
+
+    def __init__(self, source: ByteSource, name: str, limits: SensorLimits, apps: int) -> None:
+        super().__init__(name, limits, apps)
+        self.source = source
+        self._buffer = np.empty(max(BLOCK, 2 * limits.max_frame + (1 << 18)), np.uint8)
+        self._view = memoryview(cast("Any", self._buffer))
         self._base = 0  # offset in the decompressed file of the buffer's first byte
         self._eof = False
         while self._end < (1 << 20) and self._fill():
@@ -283,6 +355,10 @@ class CaptureWalk:
             self._pcap_header()
         else:
             self.state.c[k.C_IFACES] = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self.source.close()
 
     def _fill(self) -> int:
         """Read more behind what is there; 0 at the end of the input."""
@@ -358,23 +434,7 @@ class CaptureWalk:
                     left = self._end - self._start
                     self._damage(f"truncated: expected a whole {unit}, the file ends {left} bytes into it")
                 break
-        while True:
-            try:
-                status = int(kernels.drain(state))
-            except IndexError:
-                self._skip_flow()
-                continue
-            yield
-            self.reset()
-            if status == k.S_DONE:
-                return
-
-    def reset(self) -> None:
-        """Forget the rows that were taken out."""
-        c = self.state.c
-        for place in (k.C_PDUS, k.C_DATA, k.C_ENDS, k.C_LOCALS, k.C_ARPS, k.C_SIGNS):
-            c[place] = 0
-        c[k.C_EPOCH] += 1
+        yield from self.drained()
 
     def _more(self) -> bool:
         """Move what is left to the front and read on; False if nothing came."""
@@ -399,32 +459,8 @@ class CaptureWalk:
         self._start += size
         return True
 
-    def _skip_frame(self) -> None:
-        """After an IndexError: leave one frame out and count it. It is a bug of a kernel, never silent."""
-        c = self.state.c
-        if int(c[k.C_NEXT]) > int(c[k.C_POS]):
-            c[k.C_FAILED] += 1
-            self.state.notes[k.R_KERNEL] += 1
-            self._start = int(c[k.C_NEXT])
-        else:
-            self._start = int(c[k.C_POS])
-            self._skip_flow()
-
-    def _skip_flow(self) -> None:
-        c = self.state.c
-        if int(c[k.C_SWEEP_AT]) < 0:
-            raise AssertionError("a kernel failed outside of a frame and a sweep")
-        c[k.C_SWEEP_AT] += 1
-        self.state.notes[k.R_KERNEL] += 1
-        c[k.C_LATE] = 0
-
     def _damage(self, what: str) -> None:
         self.error = InputError(what, where=f"{self.name}, byte {self._base + self._start}")
-
-    def take_error(self) -> InputError:
-        """The damage, given away: a raised error holds its frames, and they would hold it and all state here."""
-        error, self.error = self.error, None
-        return error or InputError("not damaged", where=self.name)
 
     def _damage_text(self) -> str:
         value = int(self.state.c[k.C_DAMAGE_VALUE])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +22,7 @@ from event.table import conform, event_ids, origin_of
 from sensor import DECODERS, PARSERS
 from sensor import kernels_layout as k
 from sensor.base import Account, Decoder, Input, LineParser, SensorLimits
-from sensor.capture import ByteSource, CaptureWalk, capture_kind, open_bytes
+from sensor.capture import ByteSource, CaptureWalk, Walk, capture_kind, open_bytes
 from sensor.collapse import collapse as join_identical
 from sensor.dispatch import APPS, BOUNDS, sign_columns
 from sensor.evtx import MAGIC, EvtxInput
@@ -94,7 +94,7 @@ def _open(
         raise InputError(source.problem or "empty, expected a capture or a log", where=f"{label}, byte 0")
     found = capture_kind(peek)
     if found is not None and kind in (None, "pcap", "pcapng"):
-        return CaptureInput(source, label, collapse, limits, load_decoders(decoders))
+        return capture_input(lambda apps: CaptureWalk(source, label, limits, apps), collapse, limits, decoders)
     if kind in (None, "evtx") and peek.startswith(MAGIC):
         return EvtxInput(source, label, path if isinstance(path, Path) else None)
     if kind in ("pcap", "pcapng", "evtx"):
@@ -109,6 +109,21 @@ def _open(
         )
     parser: LineParser = registry.load("parsers", log, PARSERS)
     return LogInput(source, label, log, parser, reference_year)
+
+
+def capture_input(
+    walk: Callable[[int], Walk], collapse: bool, limits: SensorLimits, decoders: Sequence[str] | None
+) -> CaptureInput:
+    """Frames of a file or an interface, with their decoders.
+
+    Args:
+        walk: Makes the walk for a bit set of applications, see ``capture.new_state``.
+        collapse: Identical polls become one event.
+        limits: Bounds of all live state.
+        decoders: Which protocols are decoded; all if None.
+    """
+    loaded = load_decoders(decoders)
+    return CaptureInput(walk(sum(1 << app for app in loaded)), collapse, limits, loaded)
 
 
 def load_decoders(names: Sequence[str] | None) -> dict[int, Decoder]:
@@ -141,23 +156,21 @@ class CaptureInput:
 
     kind: Any = field(init=False)
     account: Account = field(init=False)
-    source: ByteSource
-    name: str
+    name: str = field(init=False)
+    walk: Walk
     collapse: bool
     limits: SensorLimits
     decoders: dict[int, Decoder]
-    _walk: CaptureWalk = field(init=False)
     _origin: str = field(init=False)
     _running: dict[int, _Running] = field(init=False)
     _bounds: dict[int, int] = field(init=False)
     _said: int = 0
 
     def __post_init__(self) -> None:
-        apps = sum(1 << app for app in self.decoders)
-        self._walk = CaptureWalk(self.source, self.name, self.limits, apps)
-        self.kind = self._walk.kind
-        self.account = Account(self.name, self._walk.kind)
-        self._origin = origin_of(self._walk.head)
+        self.name = self.walk.name
+        self.kind = self.walk.kind
+        self.account = Account(self.name, self.walk.kind)
+        self._origin = origin_of(self.walk.head)
         self._running = {
             app: _Running(d, d.new() if d.new is not None else d.decode, PairState(limit=self.limits.pairs))
             for app, d in self.decoders.items()
@@ -171,7 +184,7 @@ class CaptureInput:
         prepare()
         started = time.monotonic()
         spent = 0.0
-        walk = self._walk
+        walk = self.walk
         try:
             for _ in walk.steps():
                 self._count()
@@ -184,26 +197,26 @@ class CaptureInput:
             self._count()
             spent += time.monotonic() - started
             self.account.seconds = spent
-            self.source.close()
+            walk.close()
         if walk.error is not None:
             self.account.error = str(walk.error)
             raise walk.take_error()
 
     def _count(self) -> None:
-        c = self._walk.state.c
+        c = self.walk.state.c
         account = self.account
         account.total = int(c[k.C_FRAME])
         account.decoded = int(c[k.C_DECODED])
         account.undecoded = int(c[k.C_UNDECODED])
         account.failed = int(c[k.C_FAILED])
-        account.bytes = self._walk.bytes_read
-        account.notes = {**read_notes(self._walk.state), **self._walk.notes}
+        account.bytes = self.walk.bytes_read
+        account.notes = {**read_notes(self.walk.state), **self.walk.notes}
         for running in self._running.values():
             if running.pairs.forgotten:
                 account.notes[f"{running.decoder.name}_requests_forgotten"] = running.pairs.forgotten
 
     def _flush(self) -> Iterator[pl.DataFrame]:
-        state = self._walk.state
+        state = self.walk.state
         c = state.c
         ends = endpoints(state.locals[: int(c[k.C_LOCALS])])
         for app, messages in take_messages(state).items():
@@ -258,7 +271,7 @@ class CaptureInput:
 
     def _signs(self, ends: Endpoints) -> pl.DataFrame | None:
         """Events of dataset ``sensor``: what the kernels noticed, and bounds that were reached since the last flush."""
-        state = self._walk.state
+        state = self.walk.state
         c = state.c
         parts = []
         if c[k.C_SIGNS]:
@@ -275,17 +288,8 @@ class CaptureInput:
             new = int(c[place]) - self._bounds[place]
             if new:
                 self._bounds[place] += new
-                parts.append(
-                    pl.DataFrame(
-                        {
-                            "@timestamp": pl.Series([int(c[k.C_TIME])]).cast(pl.Datetime("ns", "UTC")),
-                            "frame.number": [int(c[k.C_FRAME])],
-                            "error.code": [code],
-                            "error.message": [text],
-                            "event.count": [new],
-                        }
-                    )
-                )
+                parts.append(self._notice(code, text, new))
+        parts += [self._notice(code, text, new) for code, text, new in self.walk.said()]
         if not parts:
             return None
         table = pl.concat(parts, how="diagonal")
@@ -298,6 +302,18 @@ class CaptureInput:
                 pl.lit("sensor").alias("event.dataset"),
                 pl.col("error.code").alias("event.action"),
             )
+        )
+
+    def _notice(self, code: str, text: str, count: int) -> pl.DataFrame:
+        c = self.walk.state.c
+        return pl.DataFrame(
+            {
+                "@timestamp": pl.Series([int(c[k.C_TIME])]).cast(pl.Datetime("ns", "UTC")),
+                "frame.number": [int(c[k.C_FRAME])],
+                "error.code": [code],
+                "error.message": [text],
+                "event.count": [count],
+            }
         )
 
     def _finish(self, table: pl.DataFrame) -> pl.DataFrame:
