@@ -210,7 +210,7 @@ class Account:
 
     def as_json(self) -> dict[str, object]:
         """The object that ``ingest --json`` prints; ``total`` is called ``frames`` or ``lines`` there."""
-        unit = "frames" if self.kind in ("pcap", "pcapng") else "lines"
+        unit = "frames" if self.kind in ("pcap", "pcapng", "interface") else "lines"
         return {
             "path": self.path,
             "kind": self.kind,

@@ -1,0 +1,1 @@
+"""Inputs that go on: interfaces, followed files, syslog sockets (``sensor/listen.py``)."""
