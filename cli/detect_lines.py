@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,10 @@ def _file(path: Path, engine: Any, take: Any) -> Account:
 
     name = str(path)
     try:
-        opened = open_input(sys.stdin.buffer if name == "-" else path, name=name)
+        stream = name == "-"
+        opened = open_input(
+            sys.stdin.buffer if stream else path, name=name, reference=datetime.now(UTC) if stream else None
+        )
     except InputError as error:
         return Account(name, "unknown", error=str(error))
     sieving = None

@@ -150,7 +150,7 @@ def ingest(
                 name=name,
                 collapse=collapse,
                 decoders=decoders,
-                reference_year=_year_of(path) if not stream else datetime.now(UTC).year,
+                reference=datetime.now(UTC) if stream else None,
             )
         except InputError as error:
             accounts.append(Account(name, "unknown", seconds=time.monotonic() - started, error=str(error)))
@@ -192,11 +192,6 @@ def accounts_of(store: Store) -> list[dict[str, Any]]:
     """Accounts of what was read into the store, oldest first."""
     kept = store.checkpoint(_INPUTS)
     return json.loads(kept) if kept else []
-
-
-def _year_of(path: Path) -> int:
-    """The year that a log without years was last written in."""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).year
 
 
 @dataclass(slots=True)

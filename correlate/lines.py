@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import compress
 from typing import Any
 
@@ -265,12 +266,12 @@ class SievingParser:
     """Lines without content."""
     _parser: WindowsParser = field(default_factory=WindowsParser)
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn those lines into tables."""
         raw = [line.encode() for line in lines.fill_null("").to_list()]
         keep = self.sieve.sift(raw)
         self.blank += sum(not raw[row].strip() for row in keep)
-        return self._parser.parse(lines.gather(keep), offsets.gather(keep), reference_year=reference_year)
+        return self._parser.parse(lines.gather(keep), offsets.gather(keep), reference=reference)
 
     def settle(self, account: Account) -> None:
         """Add the events that were passed over to the account of the input."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -166,12 +167,13 @@ class PairRule:
 class LineParser(Protocol):
     """From a block of lines to tables of events.
 
-    A parser keeps no state but what the format's own header says (Zeek TSV), and never asks the clock.
+    A parser keeps no state but what later lines rest on (the header of Zeek TSV, the year of syslog), and never asks
+    the clock. Offset 0 begins a new input.
     """
 
     name: str
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables, one dataset each, without ``event.id``.
 
         Every line gives exactly one row somewhere; one that does not parse gives a row with
@@ -181,7 +183,22 @@ class LineParser(Protocol):
         Args:
             lines: Text of the lines without their ends.
             offsets: Byte offset of each line in the input, for ``log.offset``.
-            reference_year: Year for time stamps that carry none.
+            reference: When the input was last written, UTC: where time stamps carry no year, the latest of them is
+                of the last year in which it is not after this.
+        """
+        ...
+
+
+@runtime_checkable
+class SurveyingParser(LineParser, Protocol):
+    """A parser that can date lines better once it has seen where the input ends."""
+
+    def survey(self, blocks: Iterable[pl.Series], reference: datetime) -> LineParser:
+        """Make a parser for one input.
+
+        Args:
+            blocks: Text of all its lines, as they will be given to ``parse``.
+            reference: See ``LineParser.parse``.
         """
         ...
 

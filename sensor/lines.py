@@ -278,19 +278,26 @@ BY_KIND: dict[tuple[str, bool], Convert] = {
 
 
 def finish(
-    parts: Sequence[pl.DataFrame], lines: pl.Series, offsets: pl.Series, *, module: str, reference_year: int | None
+    parts: Sequence[pl.DataFrame],
+    lines: pl.Series,
+    offsets: pl.Series,
+    *,
+    module: str,
+    reference: datetime | None,
+    before: int | None = None,
 ) -> list[pl.DataFrame]:
     """Make the tables of a block.
 
     A row whose ``@timestamp`` is null gets the time of the nearest row before it, else behind it, else the first
-    instant of ``reference_year`` (or of 1970), and the tag ``time_assumed``.
+    instant of the year of ``reference`` (or of 1970), and the tag ``time_assumed``.
 
     Args:
         parts: Tables with ``_row``, ``event.dataset`` and fields; ``event.kind`` is ``event`` where absent or null.
         lines: All lines of the block, for ``event.original``.
         offsets: Their byte offsets, for ``log.offset``.
         module: ``event.module``.
-        reference_year: See ``sensor.base.LineParser``.
+        reference: See ``sensor.base.LineParser``.
+        before: Time of the last row of the block before, ns; for parsers that remember it.
 
     Returns:
         One table a dataset, rows in order of their lines.
@@ -298,10 +305,17 @@ def finish(
     filled = [part for part in parts if part.height]
     if not filled:
         return []
-    start = datetime(reference_year or 1970, 1, 1, tzinfo=UTC)
+    start = datetime(reference.year if reference is not None else 1970, 1, 1, tzinfo=UTC)
     times = pl.concat([part.select(ROW, _column(part, "@timestamp", INSTANT)) for part in filled]).sort(ROW)
+    earlier = pl.lit(before, pl.Int64).cast(INSTANT)
     known = times.select(
-        ROW, pl.col("@timestamp").forward_fill().backward_fill().fill_null(pl.lit(start).cast(INSTANT)).alias("_time")
+        ROW,
+        pl.coalesce(
+            pl.col("@timestamp").forward_fill(),
+            earlier,
+            pl.col("@timestamp").backward_fill(),
+            pl.lit(start).cast(INSTANT),
+        ).alias("_time"),
     )
     tables: dict[str, list[pl.DataFrame]] = {}
     for part in filled:

@@ -10,6 +10,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +22,7 @@ from event.errors import ConfigError, InputError
 from event.table import conform, event_ids, origin_of
 from sensor import DECODERS, PARSERS
 from sensor import kernels_layout as k
-from sensor.base import Account, Decoder, Input, LineParser, SensorLimits
+from sensor.base import Account, Decoder, Input, LineParser, SensorLimits, SurveyingParser
 from sensor.capture import ByteSource, CaptureWalk, Walk, capture_kind, open_bytes
 from sensor.collapse import collapse as join_identical
 from sensor.dispatch import APPS, BOUNDS, sign_columns
@@ -37,6 +38,7 @@ from sensor.stream import running as number_within
 KINDS = ("pcap", "pcapng", "evtx", *PARSERS)
 
 _LOG_BLOCK = 8 << 20  # bytes of text at once: a few ten thousand lines
+_SURVEY_BLOCK = 1 << 20  # bytes; less is done to them, so it pays that they stay in the cache
 _DECODE_AT_ONCE = 1 << 16  # messages: their decoded columns take some hundred bytes each
 _LONGEST_LINE = 1 << 24  # bytes; a longer line is cut there and counted
 
@@ -49,7 +51,7 @@ def open_input(
     collapse: bool = True,
     limits: SensorLimits = SensorLimits(),  # noqa: B008 - frozen
     decoders: Sequence[str] | None = None,
-    reference_year: int | None = None,
+    reference: datetime | None = None,
 ) -> Input:
     """Find out what an input is and make it ready to be read.
 
@@ -60,7 +62,7 @@ def open_input(
         collapse: Identical polls become one event.
         limits: Bounds of all live state.
         decoders: Which protocols are decoded; all if None.
-        reference_year: Year of log lines that carry none.
+        reference: When a log was last written, for lines that carry no year; that of the file if None.
 
     Raises:
         InputError: It cannot be opened, is empty, or is neither a capture nor a log that is known.
@@ -71,7 +73,7 @@ def open_input(
         raise ConfigError(f"unknown kind of input {kind!r}", hint=f"known: {', '.join(KINDS)}")
     source = open_bytes(path, label)
     try:
-        return _open(source, path, label, kind, collapse, limits, decoders, reference_year)
+        return _open(source, path, label, kind, collapse, limits, decoders, reference)
     except BaseException:
         source.close()
         raise
@@ -85,7 +87,7 @@ def _open(
     collapse: bool,
     limits: SensorLimits,
     decoders: Sequence[str] | None,
-    reference_year: int | None,
+    reference: datetime | None,
 ) -> Input:
     peek = source.peek(64)
     if capture_kind(peek) is None:
@@ -108,7 +110,10 @@ def _open(
             "access logs of web servers, JSON lines of applications, or syslog; plain, gzip or zstd; or say --kind",
         )
     parser: LineParser = registry.load("parsers", log, PARSERS)
-    return LogInput(source, label, log, parser, reference_year)
+    if reference is None and isinstance(path, Path):
+        reference = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    file = path if isinstance(path, Path) and path.is_file() else None  # what is read twice must not be a pipe
+    return LogInput(source, label, log, parser, reference, file)
 
 
 def capture_input(
@@ -338,7 +343,8 @@ class LogInput:
     name: str
     kind: Any
     parser: LineParser
-    reference_year: int | None
+    reference: datetime | None
+    path: Path | None = None
     account: Account = field(init=False)
 
     def __post_init__(self) -> None:
@@ -350,7 +356,8 @@ class LogInput:
         spent = 0.0
         origin = origin_of(self.source.peek(1 << 20))
         try:
-            for lines, offsets in self._blocks():
+            self._survey()
+            for lines, offsets in _blocks(self.source, self.account.notes, _LOG_BLOCK):
                 for table in self._parse(lines, offsets, origin):
                     spent += time.monotonic() - started
                     yield table
@@ -364,36 +371,23 @@ class LogInput:
             self.account.error = str(error)
             raise error
 
-    def _blocks(self) -> Iterator[tuple[pl.Series, pl.Series]]:
-        """Whole lines with their byte offsets; a line over a block's border waits for its end."""
-        buffer = bytearray(_LOG_BLOCK)
-        view = memoryview(buffer)
-        rest = b""
-        offset = 0
-        while True:
-            try:
-                count = self.source.readinto(view)
-            except OSError as error:
-                self.source.problem = f"cannot be read: {error.strerror or error}"
-                count = 0
-            data = rest + bytes(view[:count])
-            if count == 0:
-                if data:
-                    yield _lines(data, offset)
-                return
-            end = data.rfind(b"\n") + 1
-            if end == 0 and len(data) > _LONGEST_LINE:
-                end = len(data)
-                self.account.notes["lines_cut"] = self.account.notes.get("lines_cut", 0) + 1
-            if end:
-                yield _lines(data[:end], offset)
-            rest = data[end:]
-            offset += end
+    def _survey(self) -> None:
+        """Show the whole file to a parser that wants to see it before; whatever is wrong with it the reading says."""
+        if self.path is None or self.reference is None or not isinstance(self.parser, SurveyingParser):
+            return
+        try:
+            source = open_bytes(self.path, self.name)
+        except InputError:
+            return
+        try:
+            self.parser = self.parser.survey((lines for lines, _ in _blocks(source, {}, _SURVEY_BLOCK)), self.reference)
+        finally:
+            source.close()
 
     def _parse(self, lines: pl.Series, offsets: pl.Series, origin: str) -> Iterator[pl.DataFrame]:
         account = self.account
         rows = failed = 0
-        for table in self.parser.parse(lines, offsets, reference_year=self.reference_year):
+        for table in self.parser.parse(lines, offsets, reference=self.reference):
             if table.is_empty():
                 continue
             rows += table.height
@@ -409,16 +403,42 @@ class LogInput:
             account.notes["header_and_empty_lines"] = account.notes.get("header_and_empty_lines", 0) + len(lines) - rows
 
 
+def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tuple[pl.Series, pl.Series]]:
+    """Whole lines with their byte offsets; a line over a block's border waits for its end."""
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    rest = b""
+    offset = 0
+    while True:
+        try:
+            count = source.readinto(view)
+        except OSError as error:
+            source.problem = f"cannot be read: {error.strerror or error}"
+            count = 0
+        data = rest + bytes(view[:count])
+        if count == 0:
+            if data:
+                yield _lines(data, offset)
+            return
+        end = data.rfind(b"\n") + 1
+        if end == 0 and len(data) > _LONGEST_LINE:
+            end = len(data)
+            notes["lines_cut"] = notes.get("lines_cut", 0) + 1
+        if end:
+            yield _lines(data[:end], offset)
+        rest = data[end:]
+        offset += end
+
+
 def _lines(data: bytes, offset: int) -> tuple[pl.Series, pl.Series]:
     """Lines of a block without their ends, and the offset of each; bytes that are no UTF-8 are replaced."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
     starts = np.concatenate([[0], ends + 1])
-    text = data.decode("utf-8", "replace").split("\n")
+    lines = pl.Series([data.decode("utf-8", "replace")], dtype=pl.String).str.split("\n").explode()
     if data.endswith(b"\n"):
-        text.pop()
+        lines = lines.head(len(lines) - 1)
         starts = starts[:-1]
-    lines = pl.Series(text, dtype=pl.String).str.strip_suffix("\r")
-    return lines, pl.Series(starts.astype(np.int64) + offset)
+    return lines.str.strip_suffix("\r"), pl.Series(starts.astype(np.int64) + offset)
 
 
 def missing_modules() -> list[str]:

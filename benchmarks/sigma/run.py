@@ -65,7 +65,7 @@ def _block(lines: Sequence[str], first: int) -> Block:
 def tables(parser: WindowsParser | SievingParser, some: Sequence[Block]) -> Iterator[pl.DataFrame]:
     """Event tables; the number of the line is the event's id."""
     for lines, numbers in some:
-        for table in parser.parse(lines, numbers, reference_year=None):
+        for table in parser.parse(lines, numbers, reference=None):
             yield conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -70,7 +71,7 @@ class AppParser:
     names: set[str] = field(default_factory=set)
     parents: set[str] = field(default_factory=set)
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
@@ -106,11 +107,11 @@ class AppParser:
             size = max(1, MOST_CELLS // widest)
             for begin in range(0, len(rows), size):
                 table = _table(dataset, rows[begin : begin + size], records[begin : begin + size])
-                made += finish([table], text_of_lines, offsets, module="app", reference_year=reference_year)
+                made += finish([table], text_of_lines, offsets, module="app", reference=reference)
         parts = [
             errors(pl.Series(ROW, rows, dtype=pl.Int64), UNKNOWN, code, ANOMALIES[code]) for code, rows in bad.items()
         ]
-        return made + finish(parts, text_of_lines, offsets, module="app", reference_year=reference_year)
+        return made + finish(parts, text_of_lines, offsets, module="app", reference=reference)
 
     def _columns(self, flat: Mapping[str, list[Any]]) -> dict[str, str | None]:
         record: dict[str, str | None] = {}

@@ -17,6 +17,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -101,7 +102,7 @@ class AuditdParser:
     events: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
@@ -124,7 +125,7 @@ class AuditdParser:
         parts = [_table(rows[begin:end], records[begin:end]) for begin, end in _spans(records)]
         if bad:
             parts.append(errors(pl.Series(ROW, bad, dtype=pl.Int64), DATASET, "not_auditd", ANOMALIES["not_auditd"]))
-        return finish(parts, lines.fill_null(""), offsets, module="auditd", reference_year=reference_year)
+        return finish(parts, lines.fill_null(""), offsets, module="auditd", reference=reference)
 
     def _record(self, text: str) -> dict[str, Any] | None:
         head = _HEAD.match(text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 
@@ -92,7 +93,7 @@ class SuricataParser:
 
     name: str = "suricata"
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
@@ -100,7 +101,7 @@ class SuricataParser:
         rows = pl.int_range(len(text), dtype=pl.Int64, eager=True).alias(ROW)
         filled = text != ""
         parts = _objects(text.filter(filled), rows.filter(filled))
-        return finish(parts, lines.fill_null(""), offsets, module="suricata", reference_year=reference_year)
+        return finish(parts, lines.fill_null(""), offsets, module="suricata", reference=reference)
 
 
 def _objects(text: pl.Series, rows: pl.Series) -> list[pl.DataFrame]:

@@ -4,11 +4,13 @@ Taken: ``<PRI>`` or none (files of a local daemon), the octet count of RFC 6587 
 (with or without a year), RFC 3339 stamps in place of them, a missing host, tag or process id; of RFC 5424 any nil
 part, escapes in structured data, the BOM. A line with neither priority nor stamp is ``not_syslog``.
 
-Years. RFC 3164 stamps carry none. ``reference_year`` is the year of the latest line of a block. Lines are in order of
-arrival: where one is later in the year than the next by more than six months, the year has turned between them
-(December before January), and the lines before it belong to the year before; where one is earlier than the next by
-more than eleven months, the next is a straggler of December and belongs to the old year. Without ``reference_year``
-the latest year that a line of the block does carry is taken, else 1970.
+Years. RFC 3164 stamps carry none. Lines are in order of arrival: where one is later in the year than the next by more
+than six months, the year has turned between them (December before January); where one is earlier than the next by
+more than eleven months, the next is a straggler of December and belongs to the old year. Turns are followed from block
+to block. The latest stamp belongs to the last year in which it is not after the moment when the log was written, give
+or take a day for its unknown zone. Which stamp that is shows a survey of the whole input; where there was none (a pipe
+cannot be read twice), the first block has to tell. Without that moment, the end of the latest year that a line did
+carry takes its place, else that of 1970.
 
 Zones. RFC 3164 stamps carry none either; they are read as UTC.
 """
@@ -16,12 +18,14 @@ Zones. RFC 3164 stamps carry none either; they are read as UTC.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import polars as pl
 
-from sensor.lines import INSTANT, ROW, errors, finish, instants
+from sensor.lines import INSTANT, ROW, SECOND_NS, errors, finish, instants
 
 DATASET = "syslog"
 ANOMALIES = {
@@ -44,11 +48,19 @@ _QUICK = (
     r"[^\s\[\]:]+(?:\[[^\[\]\s]+\])?: "
 )
 """The usual RFC 3164 line, whole up to its message; its parts stand at fixed places and between fixed marks."""
-_RFC3164 = (
-    r"(?s)^(?:<(?P<pri>\d{1,3})>)?\s?(?:(?:\d{1,10}: )?[*.]?"
+_BEFORE_STAMP = "<>0123456789: *.\t"
+"""Characters before a stamp: priority, counts, and marks of routers."""
+_START = r"(?s)^(?:<(?P<pri>\d{1,3})>)?\s?"
+_STAMP = (
+    r"(?:\d{1,10}: )?[*.]?"
     r"(?P<month>" + _MONTH + r") (?P<day>[ 0-3]?\d)(?: (?P<year1>\d{4}))? "
     r"(?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?(?: (?P<year2>(?:19|20)\d\d))?:?(?: |$)"
-    r"|(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)?):?(?: |$))?"
+)
+_RFC3164 = (
+    _START
+    + "(?:"
+    + _STAMP
+    + r"|(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)?):?(?: |$))?"
     r"(?P<rest>.*)$"
 )
 _BODY = (
@@ -59,20 +71,95 @@ _HOST_ONLY = r"(?s)^(?P<host>[A-Za-z0-9_.:-]+) (?P<message>.*)$"
 _PARTS = ("pri", "month", "day", "year1", "year2", "clock", "fraction", "iso", "host", "app", "proc", "message")
 
 _LEVELS = ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"]
-_HALF_YEAR_S = 183 * 86_400
-_ELEVEN_MONTHS_S = 335 * 86_400
+_HALF_YEAR = 183  # days
+_ELEVEN_MONTHS = 335
+
+
+@dataclass(slots=True)
+class _Years:
+    """Which years the stamps of one input belong to that carry none.
+
+    Attributes:
+        first: Year of the first stamp, once it is known.
+        last: Day of the last stamp, see ``_days``.
+        turns: Years from the first stamp to the last.
+        most: Years from the first stamp to the latest.
+        latest: Day of the latest stamp.
+        said: Latest year that a line carried.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    turns: int = 0
+    most: int = 0
+    latest: int = 0
+    said: int | None = None
+
+    def follow(self, days: pl.Series) -> pl.Series:
+        """Count the turns of the year along the next stamps.
+
+        Args:
+            days: See ``_days``; none is null.
+
+        Returns:
+            Years from the first stamp to each.
+        """
+        if days.is_empty():
+            return days
+        before = pl.Series([days[0] if self.last is None else self.last], dtype=pl.Int64)
+        step = days - pl.concat([before, days]).head(len(days))
+        turn = (step < -_HALF_YEAR).cast(pl.Int64) - (step > _ELEVEN_MONTHS).cast(pl.Int64)
+        years = turn.cum_sum() + self.turns
+        most = int(str(years.max()))
+        latest = int(str(days.filter(years == most).max()))
+        if self.last is None or most > self.most:
+            self.most, self.latest = most, latest
+        elif most == self.most:
+            self.latest = max(self.latest, latest)
+        self.last, self.turns = int(days[-1]), int(years[-1])
+        return years
+
+    def fix(self, reference: datetime | None) -> int:
+        """Settle the year of the first stamp by what was followed so far; see the head of this file."""
+        if self.first is None:
+            if reference is None:
+                self.first = (1970 if self.said is None else self.said) - self.most
+            else:
+                end = reference.astimezone(UTC) + timedelta(days=1)
+                self.first = end.year - self.most - (self.latest > (end.month - 1) * 31 + end.day)
+        return self.first
 
 
 @dataclass(slots=True)
 class SyslogParser:
-    """Has no memory."""
+    """Follows years and the time of the last line from block to block; offset 0 begins a new input.
+
+    Attributes:
+        first_year: Year of the input's first stamp that carries none, if a survey found it.
+    """
 
     name: str = "syslog"
+    first_year: int | None = None
+    _years: _Years = field(default_factory=_Years)
+    _time: int | None = None
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def survey(self, blocks: Iterable[pl.Series], reference: datetime) -> SyslogParser:
+        """Make a parser for an input whose lines are given here once before; see ``sensor.base.SurveyingParser``."""
+        years = _Years()
+        for lines in blocks:
+            # Only days matter, so of neighbours of one day one is enough: the pattern is slow on all lines.
+            day = lines.str.strip_chars_start(_BEFORE_STAMP).str.slice(0, 6)
+            some = pl.DataFrame([lines.filter((day != day.shift(1)).fill_null(True)).alias("line")])
+            some = some.select(pl.col("line").str.replace(_COUNT, "<"))
+            years.follow(_days(_groups(some, "line", _START + _STAMP)).drop_nulls())
+        return SyslogParser(first_year=None if years.last is None else years.fix(reference))
+
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
+        if offsets[0] == 0:
+            self._years, self._time = _Years(first=self.first_year), None
         text = lines.fill_null("").str.strip_chars_end("\r\n\0").alias("line")
         rows = pl.int_range(len(text), dtype=pl.Int64, eager=True).alias(ROW)
         filled = text.str.strip_chars(" \t\ufeff") != ""
@@ -82,8 +169,76 @@ class SyslogParser:
             frame = frame.with_columns(pl.col("line").str.replace(r"^\d{1,8} ", ""))
         new = frame["line"].str.contains(_IS_RFC5424)
         parts = _new(frame.filter(new)) if new.any() else []
-        parts += _old(frame.filter(~new), reference_year, parts)
-        return finish(parts, lines.fill_null(""), offsets, module="syslog", reference_year=reference_year)
+        for part in parts:
+            self._said(part["@timestamp"].dt.year())
+        parts += self._old(frame.filter(~new), reference)
+        tables = finish(parts, lines.fill_null(""), offsets, module="syslog", reference=reference, before=self._time)
+        if tables:
+            self._time = int(tables[0]["@timestamp"].to_physical()[-1])
+        return tables
+
+    def _said(self, years: pl.Series) -> None:
+        latest = years.max()
+        if latest is not None:
+            self._years.said = max(self._years.said or 0, int(str(latest)))
+
+    def _old(self, frame: pl.DataFrame, reference: datetime | None) -> list[pl.DataFrame]:
+        """RFC 3164 and its kin."""
+        if frame.is_empty():
+            return []
+        usual = frame["line"].str.contains(_QUICK)
+        tables = []
+        parts: list[pl.DataFrame] = []
+        if usual.any():
+            tables.append(_usual(frame.filter(usual)))
+        if not usual.all():
+            odd = _groups(frame.filter(~usual), "line", _RFC3164)
+            header = odd.select(pl.any_horizontal(pl.col("month", "iso", "pri").is_not_null())).to_series()
+            if not header.all():
+                lost = odd.filter(~header)[ROW]
+                parts.append(errors(lost, DATASET, "not_syslog", ANOMALIES["not_syslog"]))
+            if header.any():
+                tables.append(_unusual(odd.filter(header)))
+        if not tables:
+            return parts
+        frame = pl.concat(tables).sort(ROW)
+        stamped = pl.col("month").is_not_null() | pl.col("iso").is_not_null()
+        frame = frame.with_columns(self._stamps(frame, reference).alias("@timestamp"))
+        code = (
+            pl.when(_bad_priority())
+            .then(pl.lit("bad_priority"))
+            .when(stamped & pl.col("@timestamp").is_null())
+            .then(pl.lit("bad_time"))
+        )
+        return [
+            *parts,
+            _named(frame.with_columns(code.alias("error.code"), pl.lit(None, dtype=pl.String).alias("msgid"))),
+        ]
+
+    def _stamps(self, frame: pl.DataFrame, reference: datetime | None) -> pl.Series:
+        """Instants of RFC 3164 stamps, years filled in; see the head of this file."""
+        stamped = instants(frame["iso"])
+        said = frame.select(pl.coalesce("year1", "year2").cast(pl.Int32, strict=False)).to_series()
+        self._said(stamped.dt.year())
+        self._said(said)
+        days = _days(frame)
+        stamps = days.is_not_null()
+        turns = self._years.follow(days.filter(stamps))
+        year = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(frame))
+        if len(turns):
+            year = year.scatter(stamps.arg_true(), turns + self._years.fix(reference))
+        # Built from text: an impossible date becomes null instead of an error.
+        date = pl.concat_str(
+            pl.coalesce(said, year).cast(pl.String).str.zfill(4),
+            _month().cast(pl.String).str.zfill(2),
+            pl.col("day").str.strip_chars().str.zfill(2),
+            separator="-",
+        ).str.to_date("%Y-%m-%d", strict=False)
+        inside = date.dt.year().is_between(1678, 2261)
+        nanos = pl.col("fraction").fill_null("").str.pad_end(9, "0").cast(pl.Int64, strict=False)
+        seconds = date.cast(pl.Int32).cast(pl.Int64) * 86_400 + _second_of_day()
+        bsd = frame.select(pl.when(inside).then(seconds * SECOND_NS + nanos).cast(INSTANT).alias("@timestamp"))
+        return pl.select(pl.coalesce(stamped, bsd.to_series())).to_series()
 
 
 def _new(frame: pl.DataFrame) -> list[pl.DataFrame]:
@@ -145,40 +300,6 @@ def _data_and_message(rest: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]
     return frame["data"], frame["message"], frame["split"]
 
 
-def _old(frame: pl.DataFrame, reference_year: int | None, newer: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """RFC 3164 and its kin."""
-    if frame.is_empty():
-        return []
-    usual = frame["line"].str.contains(_QUICK)
-    tables = []
-    parts: list[pl.DataFrame] = []
-    if usual.any():
-        tables.append(_usual(frame.filter(usual)))
-    if not usual.all():
-        odd = _groups(frame.filter(~usual), "line", _RFC3164)
-        header = odd.select(pl.any_horizontal(pl.col("month", "iso", "pri").is_not_null())).to_series()
-        if not header.all():
-            lost = odd.filter(~header)[ROW]
-            parts.append(errors(lost, DATASET, "not_syslog", ANOMALIES["not_syslog"]))
-        if header.any():
-            tables.append(_unusual(odd.filter(header)))
-    if not tables:
-        return parts
-    frame = pl.concat(tables).sort(ROW)
-    stamped = pl.col("month").is_not_null() | pl.col("iso").is_not_null()
-    frame = frame.with_columns(_stamps(frame, reference_year, newer).alias("@timestamp"))
-    code = (
-        pl.when(_bad_priority())
-        .then(pl.lit("bad_priority"))
-        .when(stamped & pl.col("@timestamp").is_null())
-        .then(pl.lit("bad_time"))
-    )
-    return [
-        *parts,
-        _named(frame.with_columns(code.alias("error.code"), pl.lit(None, dtype=pl.String).alias("msgid"))),
-    ]
-
-
 def _usual(frame: pl.DataFrame) -> pl.DataFrame:
     """Lines that ``_QUICK`` fits: cut at fixed places and marks, which is much faster than pattern groups."""
     line = pl.col("line")
@@ -231,49 +352,22 @@ def _unusual(frame: pl.DataFrame) -> pl.DataFrame:
     ).select(ROW, *_PARTS)
 
 
-def _stamps(frame: pl.DataFrame, reference_year: int | None, newer: list[pl.DataFrame]) -> pl.Series:
-    """Instants of RFC 3164 stamps, years filled in; see the head of this file."""
-    stamped = instants(frame["iso"])
-    months = {name: number for number, name in enumerate(_MONTHS, 1)}
-    parts = frame.select(
-        month=pl.col("month").replace_strict(months, default=None, return_dtype=pl.Int8),
-        day=pl.col("day").str.strip_chars().cast(pl.Int8, strict=False),
-        clock="clock",
-        nanos=pl.col("fraction").fill_null("").str.pad_end(9, "0").cast(pl.Int64, strict=False),
-        said=pl.coalesce("year1", "year2").cast(pl.Int32, strict=False),
+def _month() -> pl.Expr:
+    return pl.col("month").replace_strict(
+        {name: number for number, name in enumerate(_MONTHS, 1)}, default=None, return_dtype=pl.Int64
     )
+
+
+def _second_of_day() -> pl.Expr:
     clock = pl.col("clock").str.split_exact(":", 2)
-    hour, minute, second = (clock.struct.field(f"field_{i}").cast(pl.Int32, strict=False) for i in range(3))
-    parts = parts.with_columns(
-        seconds=pl.when((hour < 24) & (minute < 60) & (second <= 60)).then(hour * 3600 + minute * 60 + second)
-    )
-    of_year = ((pl.col("month").cast(pl.Int64) - 1) * 31 + pl.col("day")) * 86_400 + pl.col("seconds")
-    bare = parts.select(pl.when(pl.col("said").is_null()).then(of_year)).to_series()
-    known = [parts["said"].max(), stamped.dt.year().max(), *[p["@timestamp"].dt.year().max() for p in newer]]
-    years = [int(str(year)) for year in known if year is not None]
-    reference = reference_year if reference_year is not None else max(years, default=1970)
-    # Turns of the year between neighbours that carry no year, counted from the end.
-    dense = bare.drop_nulls()
-    step = dense.diff().fill_null(0)
-    turn = (step < -_HALF_YEAR_S).cast(pl.Int64) - (step > _ELEVEN_MONTHS_S).cast(pl.Int64)
-    relative = turn.cum_sum()
-    offset = (relative - relative.max()).cast(pl.Int32) if len(dense) else relative.cast(pl.Int32)
-    place = pl.int_range(len(bare), eager=True).filter(bare.is_not_null())
-    shift = pl.Series([0] * len(bare), dtype=pl.Int32)
-    if len(place):
-        shift = shift.scatter(place, offset)
-    year = pl.coalesce(pl.col("said"), pl.lit(reference, dtype=pl.Int32) + shift)
-    # Built from text: an impossible date becomes null instead of an error.
-    date = pl.concat_str(
-        year.cast(pl.String).str.zfill(4),
-        pl.col("month").cast(pl.String).str.zfill(2),
-        pl.col("day").cast(pl.String).str.zfill(2),
-        separator="-",
-    ).str.to_date("%Y-%m-%d", strict=False)
-    inside = date.dt.year().is_between(1678, 2261)
-    nanoseconds = (date.cast(pl.Int32).cast(pl.Int64) * 86_400 + pl.col("seconds")) * 1_000_000_000 + pl.col("nanos")
-    bsd = parts.select(pl.when(inside).then(nanoseconds).cast(INSTANT).alias("@timestamp")).to_series()
-    return pl.select(pl.coalesce(stamped, bsd)).to_series()
+    hour, minute, second = (clock.struct.field(f"field_{i}").cast(pl.Int64, strict=False) for i in range(3))
+    return pl.when((hour < 24) & (minute < 60) & (second <= 60)).then(hour * 3600 + minute * 60 + second)
+
+
+def _days(parts: pl.DataFrame) -> pl.Series:
+    """Days since the beginning of the year as if each month had 31 of them; null without a stamp."""
+    day = pl.col("day").str.strip_chars().cast(pl.Int64, strict=False)
+    return parts.select((_month() - 1) * 31 + day).to_series()
 
 
 def _groups(frame: pl.DataFrame, column: str, pattern: str) -> pl.DataFrame:

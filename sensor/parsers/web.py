@@ -11,6 +11,7 @@ escapes (``\x16``, ``\"``) stay too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 
@@ -92,7 +93,7 @@ class WebParser:
     name: str = "web"
     fields: tuple[str, ...] = ()
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
@@ -119,7 +120,7 @@ class WebParser:
                 frame = frame.filter(~fits)
         if frame.height:
             parts.append(errors(frame[ROW], DATASET, "not_a_web_log", ANOMALIES["not_a_web_log"]))
-        return finish(parts, lines.fill_null(""), offsets, module="web", reference_year=reference_year)
+        return finish(parts, lines.fill_null(""), offsets, module="web", reference=reference)
 
     def _extended(self, frame: pl.DataFrame, header: pl.Series) -> tuple[list[pl.DataFrame], pl.DataFrame]:
         """Lines of the W3C format, each under the header before it; what comes before any header is left."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -72,7 +73,7 @@ class WindowsParser:
     name: str = "windows"
     names: set[str] = field(default_factory=set)
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
@@ -82,7 +83,7 @@ class WindowsParser:
         parts = tables(_documents(lines, bad), self.names, bad)
         for code, rows in bad.items():
             parts.append(errors(pl.Series(ROW, rows, dtype=pl.Int64), OTHER, code, ANOMALIES[code]))
-        return finish_each(parts, lines.fill_null(""), offsets, reference_year)
+        return finish_each(parts, lines.fill_null(""), offsets, reference)
 
 
 def _documents(lines: pl.Series, bad: dict[str, list[int]]) -> Iterator[tuple[int, Any]]:
@@ -99,7 +100,7 @@ def _documents(lines: pl.Series, bad: dict[str, list[int]]) -> Iterator[tuple[in
 
 
 def finish_each(
-    parts: Sequence[pl.DataFrame], lines: pl.Series, offsets: pl.Series, reference_year: int | None
+    parts: Sequence[pl.DataFrame], lines: pl.Series, offsets: pl.Series, reference: datetime | None
 ) -> list[pl.DataFrame]:
     """``sensor.lines.finish``, keeping apart what is apart because it is wide."""
     whole: dict[str, list[pl.DataFrame]] = {}
@@ -108,7 +109,7 @@ def finish_each(
     made: list[pl.DataFrame] = []
     for some in whole.values():
         for group in _within(some):
-            made += finish(group, lines, offsets, module="windows", reference_year=reference_year)
+            made += finish(group, lines, offsets, module="windows", reference=reference)
     return made
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import polars as pl
 
@@ -77,7 +78,7 @@ class ZeekParser:
     name: str = "zeek"
     header: _Header = field(default_factory=_Header)
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference_year: int | None) -> list[pl.DataFrame]:
+    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
         """Turn lines into tables; see ``sensor.base.LineParser``."""
         if lines.is_empty():
             return []
@@ -96,7 +97,7 @@ class ZeekParser:
             parts += self._separated(text, rows, header & ~json, plain)
         if json.any():
             parts += _json(text.filter(json), rows.filter(json))
-        return finish(parts, lines.fill_null(""), offsets, module="zeek", reference_year=reference_year)
+        return finish(parts, lines.fill_null(""), offsets, module="zeek", reference=reference)
 
     # Tab-separated.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def alerts(
     for begin in range(0, len(lines), cut):
         some = lines[begin : begin + cut]
         offsets = pl.Series(range(begin, begin + len(some)), dtype=pl.Int64)
-        for table in parser.parse(pl.Series(some, dtype=pl.String), offsets, reference_year=2026):
+        for table in parser.parse(
+            pl.Series(some, dtype=pl.String), offsets, reference=datetime(2026, 12, 1, tzinfo=UTC)
+        ):
             read += table.height
             with_ids = conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
             made = engine.feed(with_ids)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,10 @@ def test_a_log_through_a_pipe_is_the_log_in_a_file(kind, pack, tmp_path):
     text = LOGS[kind].encode()
     path = tmp_path / "log"
     path.write_bytes(text)
-    from_file = open_input(path, name="log", reference_year=2026)
+    from_file = open_input(path, name="log", reference=datetime(2026, 12, 1, tzinfo=UTC))
     expected = [row for table in from_file.tables() for row in table["event.id"]]
     with piped(PACK[pack](text)) as end:
-        opened = open_input(end, name="log", reference_year=2026)
+        opened = open_input(end, name="log", reference=datetime(2026, 12, 1, tzinfo=UTC))
         got = [row for table in opened.tables() for row in table["event.id"]]
     assert opened.kind == kind
     assert got == expected

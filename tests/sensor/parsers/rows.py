@@ -15,7 +15,7 @@ def rows_of(parser: LineParser, *lines: str, offset: int = 0) -> list[dict[str, 
     tables = parser.parse(
         pl.Series(lines, dtype=pl.String),
         pl.Series(range(offset, offset + len(lines)), dtype=pl.Int64),
-        reference_year=None,
+        reference=None,
     )
     found = [
         {name: value for name, value in row.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
@@ -27,7 +28,11 @@ def parse(parser: LineParser, lines: list[str], year: int | None = 2026, start: 
     """The parser's tables as a store would get them."""
     sizes = [len(line.encode()) + 1 for line in lines]
     offsets = pl.Series([start + sum(sizes[:i]) for i in range(len(lines))], dtype=pl.Int64)
-    tables = parser.parse(pl.Series(lines, dtype=pl.String), offsets, reference_year=year)
+    tables = parser.parse(
+        pl.Series(lines, dtype=pl.String),
+        offsets,
+        reference=None if year is None else datetime(year, 12, 30, tzinfo=UTC),
+    )
     out = []
     for table in tables:
         dataset = str(table["event.dataset"][0])

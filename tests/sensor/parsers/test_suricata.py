@@ -19,7 +19,7 @@ DATA = Path(__file__).parents[2] / "data" / "suricata" / "eve.json"
 def rows(lines: list[str]) -> list[dict[str, Any]]:
     """All rows in order of their lines, without nulls."""
     tables = PARSER.parse(
-        pl.Series(lines, dtype=pl.String), pl.Series(range(len(lines)), dtype=pl.Int64), reference_year=None
+        pl.Series(lines, dtype=pl.String), pl.Series(range(len(lines)), dtype=pl.Int64), reference=None
     )
     found = [
         {name: value for name, value in row.items() if value is not None}

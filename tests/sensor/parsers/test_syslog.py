@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,27 @@ import polars as pl
 import pytest
 
 from event.table import conform
-from sensor.parsers.syslog import PARSER
+from sensor.base import LineParser
+from sensor.parsers.syslog import PARSER, SyslogParser
+from sensor.reader import open_input
 
 DATA = Path(__file__).parents[2] / "data" / "syslog" / "mixed.log"
 
 
 def rows(lines: list[str], year: int | None = 2026) -> list[dict[str, Any]]:
-    """All rows in order of their lines, without nulls."""
-    tables = PARSER.parse(
-        pl.Series(lines, dtype=pl.String), pl.Series(range(len(lines)), dtype=pl.Int64), reference_year=year
-    )
+    """All rows in order of their lines, without nulls, of a log last written at the end of a year."""
+    return rows_of_blocks([lines], None if year is None else datetime(year, 12, 30, tzinfo=UTC))
+
+
+def rows_of_blocks(
+    blocks: list[list[str]], written: datetime | None, parser: LineParser = PARSER
+) -> list[dict[str, Any]]:
+    """The same where the lines come in several blocks."""
+    tables, place = [], 0
+    for lines in blocks:
+        offsets = pl.Series(range(place, place + len(lines)), dtype=pl.Int64)
+        tables += parser.parse(pl.Series(lines, dtype=pl.String), offsets, reference=written)
+        place += len(lines)
     found = [
         {name: value for name, value in row.items() if value is not None}
         for table in tables
@@ -184,6 +198,94 @@ def test_two_turns_go_two_years_back() -> None:
     assert [t.year for t in times(lines)] == [2024, 2025, 2025, 2026]
 
 
+OVER_NEW_YEAR = {
+    "one turn": (
+        ["Nov 30 00:00:00", "Dec 31 23:59:59", "Jan  1 00:00:00", "Feb  1 00:00:00"],
+        datetime(2026, 2, 1, 0, 0, 5, tzinfo=UTC),
+        [2025, 2025, 2026, 2026],
+    ),
+    "written before it turned": (
+        ["Feb  1 00:00:00", "Nov 30 00:00:00", "Dec 31 23:59:59"],
+        datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC),
+        [2025, 2025, 2025],
+    ),
+    "copied in January": (
+        ["Nov 30 00:00:00", "Dec 30 23:59:59"],
+        datetime(2026, 1, 14, 8, tzinfo=UTC),
+        [2025, 2025],
+    ),
+    "local time, hours ahead of UTC": (
+        ["Dec 31 23:59:59", "Jan  1 07:00:00"],
+        datetime(2025, 12, 31, 23, 0, tzinfo=UTC),
+        [2025, 2026],
+    ),
+    "stragglers": (
+        ["Dec 31 23:59:57", "Jan  1 00:00:00", "Dec 31 23:59:58", "Jan  1 00:00:01", "Dec 31 23:59:59"],
+        datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC),
+        [2025, 2026, 2025, 2026, 2025],
+    ),
+    "several years": (
+        ["Nov  1 00:00:00", "Feb  1 00:00:00", "Aug  1 00:00:00", "Nov  1 00:00:00", "Feb  1 00:00:00"],
+        datetime(2026, 2, 1, 0, 0, 5, tzinfo=UTC),
+        [2024, 2025, 2025, 2025, 2026],
+    ),
+}
+"""Stamps in order of arrival, when the log was last written, and the years they are of."""
+
+
+@pytest.mark.parametrize("case", OVER_NEW_YEAR)
+def test_borders_of_blocks_change_no_year(case: str) -> None:
+    stamps, written, years = OVER_NEW_YEAR[case]
+    lines = [f"<13>{stamp} h a: m" for stamp in stamps]
+    cuts: list[tuple[int, ...]] = [(), *((i,) for i in range(1, len(lines))), tuple(range(1, len(lines)))]
+    for cut in cuts:
+        borders = [0, *cut, len(lines)]
+        blocks = [lines[begin:end] for begin, end in pairwise(borders)]
+        surveyed = PARSER.survey((pl.Series(block, dtype=pl.String) for block in blocks), written)
+        assert [row["@timestamp"].year for row in rows_of_blocks(blocks, written, surveyed)] == years, cut
+
+
+def test_a_stream_that_runs_on_over_new_year_gets_the_next_year() -> None:
+    lines = ["Dec 31 23:59:58 h a: m", "Dec 31 23:59:59 h a: m", "Jan  1 00:00:00 h a: m", "Jan  2 00:00:00 h a: m"]
+    opened = datetime(2025, 12, 31, 23, 59, 58, tzinfo=UTC)
+    for cut in range(1, len(lines)):
+        found = rows_of_blocks([lines[:cut], lines[cut:]], opened)
+        assert [row["@timestamp"].year for row in found] == [2025, 2025, 2026, 2026], cut
+
+
+def test_a_new_input_begins_at_its_own_year() -> None:
+    parser = SyslogParser()
+    written = datetime(2026, 2, 1, tzinfo=UTC)
+    for _ in range(2):
+        found = rows_of_blocks([["Dec 31 23:59:59 h a: m"], ["Jan  1 00:00:00 h a: m"]], written, parser)
+        assert [row["@timestamp"].year for row in found] == [2025, 2026]
+
+
+def test_years_come_from_the_last_write_of_a_file_of_several_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sensor.reader._LOG_BLOCK", 64)
+    months = ["Nov", "Dec", "Jan", "May", "Oct", "Dec", "Jan", "Feb"]
+    path = tmp_path / "messages"
+    path.write_text("".join(f"{month} 10 00:00:00 h a: {n}\n" * 9 for n, month in enumerate(months)))
+    os.utime(path, (datetime(2026, 3, 1, tzinfo=UTC).timestamp(),) * 2)
+    tables = list(open_input(path).tables())
+    assert len(tables) > len(months)
+    years = [when.year for table in tables for when in table["@timestamp"].to_list()]
+    assert years == [year for year in (2024, 2024, 2025, 2025, 2025, 2025, 2026, 2026) for _ in range(9)]
+
+
+def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=("Dec 31 23:59:59 h a: m\nJan  1 00:00:00 h a: m\n",))
+    writer.start()
+    opened = open_input(path, reference=datetime(2026, 1, 2, tzinfo=UTC))
+    found = [when.year for table in opened.tables() for when in table["@timestamp"].to_list()]
+    writer.join()
+    assert found == [2025, 2026]
+
+
 def test_without_a_reference_the_year_is_that_of_stamps_that_have_one() -> None:
     lines = ["Mar  1 00:00:00 h a: m", "<13>1 2024-03-02T00:00:00Z h a p m -"]
     assert [t.year for t in times(lines, None)] == [2024, 2024]
@@ -201,3 +303,7 @@ def test_a_line_without_a_time_gets_that_of_the_line_before() -> None:
     when = datetime(2026, 10, 11, 22, 14, 15, tzinfo=UTC)
     assert times(lines) == [when, when, when]
     assert times(["<13>alone"], 2026) == [datetime(2026, 1, 1, tzinfo=UTC)]
+    for cut in range(2, len(lines)):  # a line before all stamps can only be told the time within its own block
+        blocks = [lines[:cut], lines[cut:]]
+        found = rows_of_blocks(blocks, datetime(2026, 12, 30, tzinfo=UTC))
+        assert [row["@timestamp"] for row in found] == [when, when, when]

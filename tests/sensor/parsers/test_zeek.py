@@ -21,7 +21,7 @@ SHARED = Path(__file__).parents[4] / "shared" / "captures"
 def rows(lines: list[str], parser: ZeekParser | None = None, start: int = 0) -> list[dict[str, Any]]:
     """All rows in order of their lines, without nulls."""
     offsets = pl.Series(range(start, start + len(lines)), dtype=pl.Int64)
-    tables = (parser or ZeekParser()).parse(pl.Series(lines, dtype=pl.String), offsets, reference_year=None)
+    tables = (parser or ZeekParser()).parse(pl.Series(lines, dtype=pl.String), offsets, reference=None)
     found = [
         {name: value for name, value in row.items() if value is not None}
         for table in tables
