@@ -105,6 +105,18 @@ class Repeat:
     key: pl.Expr
 
 
+class RememberingDecode(Protocol):
+    """A decode function with a memory between batches."""
+
+    def __call__(self, pdus: PduBatch) -> pl.DataFrame:
+        """See ``Decoder.decode``."""
+        ...
+
+    def notes(self) -> dict[str, int]:
+        """Counters for the account by name: what became of parts of messages, and how many are open now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Decoder:
     """What a decoder module publishes as ``DECODER``.
@@ -135,7 +147,7 @@ class Decoder:
     verbatim: pl.Expr | None = None
     pair: PairRule | None = None
     repeat: Repeat | None = None
-    new: Callable[[], Callable[[PduBatch], pl.DataFrame]] | None = None
+    new: Callable[[], RememberingDecode] | None = None
     """Makes a decode function with a bounded memory of its own between batches (``sensor/reassemble.py``). A reader
     calls it once an input and gives that function every batch, in order; None where ``decode`` needs no memory.
     ``decode`` itself forgets everything after each batch."""

@@ -217,6 +217,8 @@ class CaptureInput:
         account.bytes = self.walk.bytes_read
         account.notes = {**read_notes(self.walk.state), **self.walk.notes}
         for running in self._running.values():
+            if running.decoder.new is not None:
+                account.notes.update(running.decode.notes())
             if running.pairs.forgotten:
                 account.notes[f"{running.decoder.name}_requests_forgotten"] = running.pairs.forgotten
 

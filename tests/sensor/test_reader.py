@@ -183,6 +183,14 @@ def test_decoding_goes_on_behind_a_gap_and_says_so():
     assert account.notes.get("stream_gaps") == 1
 
 
+def test_parts_of_a_message_that_never_ends_are_in_the_account():
+    part = bytes.fromhex("0300000b 02f000 32010000".replace(" ", ""))  # a COTP fragment without end-of-TSDU mark
+    frames = [ethernet(tcp(b"", 99, flags=2, server_port=102)), ethernet(tcp(part, 100, server_port=102))]
+    _, account = read(pcap(frames))
+    assert account.notes["s7comm_fragments_open"] == 1
+    assert account.as_json()["notes"]["s7comm_fragments_open"] == 1
+
+
 def test_a_scan_of_all_function_codes_is_seen_whole():
     scan = [(100 + 8 * i, struct.pack(">HHHBB", i, 0, 2, 1, i)) for i in range(1, 127)]
     base = scan[0][0]
