@@ -36,7 +36,7 @@ def list_assets(
         assets = [
             a for a in assets if any(r.split("_")[0] in ("modbus", "iec104", "dnp3", "s7comm") for r in a.roles_seen)
         ]
-    assets.sort(key=lambda a: (not a.roles_seen, a.ip))
+    assets.sort(key=lambda a: (not a.roles_seen, a.key))
     if json:
         emit_json([a.model_dump(mode="json") for a in assets])
         return
@@ -51,7 +51,7 @@ def list_assets(
             tr("segment", "网段"),
             tr("importance", "重要程度"),
         ],
-        [(a.ip, a.mac, a.name, ", ".join(a.roles_seen), a.role, a.segment, a.importance) for a in assets],
+        [(a.key, a.mac, a.name or a.host, ", ".join(a.roles_seen), a.role, a.segment, a.importance) for a in assets],
     )
 
 

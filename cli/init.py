@@ -45,6 +45,7 @@ regimes = ["cac-2025"]       # 适用的报告制度 / reporting regimes that ap
 # [[assets]]                 # 资产，可重复 / a known asset; repeat as needed
 # ip = "10.20.1.10"
 # name = "1号泵 PLC"
+# hosts = ["ews01"]          # 日志中的主机名 / what its logs call it
 # role = "plc"               # master engineering_station hmi plc rtu ied historian gateway server
 # vendor = ""
 # model = ""

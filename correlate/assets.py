@@ -3,6 +3,9 @@
 A role is the side that a host has in a protocol: ``modbus_server``, ``iec104_controlled_station``, ``dnp3_master``.
 A host counts as seen only if it sent something; that somebody asked for an address does not make an asset, so a
 sweep over an empty network finds nothing.
+
+The name of a host is learned where its own log tells its own address: network events of Sysmon, which say who
+opened the connection. An address with two names (or a name with many addresses) stays without.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from ipaddress import ip_address
 import polars as pl
 
 from correlate.attribute import is_unicast
+from correlate.hosts import host_name
 from correlate.locate import Locator
 from event.incident import Asset
 from event.site import Site
@@ -85,6 +89,7 @@ class Observer:
         self._seen = _Tally()
         self._macs = _Tally()
         self._roles = _Tally()
+        self._names = _Tally()
         self._before: dict[str, Asset] = {}
         self.dropped = 0
 
@@ -109,6 +114,12 @@ class Observer:
         answered = pl.col("destination.packets") > 0 if "destination.packets" in columns else None
         if "destination.ip" in columns and answered is not None:
             self._feed_sender(table, columns, "destination", answered.fill_null(False))
+        if {"host.name", "network.initiated"} <= columns:
+            for side, word in (("source", "true"), ("destination", "false")):
+                if f"{side}.ip" in columns:
+                    own = (pl.col("network.initiated").str.to_lowercase() == word).fill_null(False)
+                    name = pl.col("host.name").str.to_lowercase()
+                    self._names.add(_pairs(table, pl.col(f"{side}.ip"), name, own))
         self._feed_roles(table, columns, dataset, answered)
 
     def _feed_sender(self, table: pl.DataFrame, columns: set[str], side: str, where: pl.Expr | None) -> None:
@@ -168,14 +179,21 @@ class Observer:
         roles_of: dict[str, list[str]] = {}
         for ip, role in self._roles.compact().sort("ip", "value").select("ip", "value").iter_rows():
             roles_of.setdefault(ip, []).append(role)
+        names_of: dict[str, set[str]] = {}
+        for ip, text in self._names.compact().select("ip", "value").iter_rows():
+            name = host_name(text)
+            if name is not None:
+                names_of.setdefault(ip, set()).add(name)
         locate = Locator(self._site)
         result: dict[str, Asset] = {}
         for ip in sorted({*chosen, *self._before}, key=_number):
             old = self._before.get(ip)
             declared = locate.declared.get(ip)
             roles = {*roles_of.get(ip, ()), *(old.roles_seen if old else ())}
+            names = names_of.get(ip, set())
             result[ip] = Asset(
                 ip=ip,
+                host=min(names) if len(names) == 1 else old.host if old and not names else None,
                 mac=mac_of.get(ip) or (old.mac if old else None),
                 name=declared.name if declared else None,
                 role=declared.role if declared else None,

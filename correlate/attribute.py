@@ -4,6 +4,8 @@ An alert says who sent the message that matched. That is not yet who attacks: an
 device that is being scanned. The initiator is found from, in this order, the flow's client and server, fields of
 the alert that only an answer has, the roles seen in traffic, declared roles, and ports. The outcome is an
 inference and is called one in reports.
+
+An alert out of a host's own log is about that host: it is the target unless the log names another one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any
 
 import polars as pl
 
-from correlate.regimes import attack, grouping
+from correlate.hosts import HostNames, account, host_name
+from correlate.regimes import attack, grouping, level_rank
 from event.incident import Asset, Level
 from event.site import Site
 
@@ -42,6 +45,8 @@ _COLUMNS = (
     "client.ip",
     "server.ip",
     "host.name",
+    "user.name",
+    "user.domain",
     "alert.source_ips",
     "alert.destination_ips",
     "alert.group",
@@ -69,7 +74,19 @@ class Attributed:
     attackers: tuple[str, ...]
     targets: tuple[str, ...]
     host: str | None
+    """Name of the host whose log it is from (``hosts.host_name``)."""
+    addresses: tuple[str, ...]
+    """Addresses of that host, if known."""
+    place: str | None
+    """What an incident calls that host: one of its addresses, or its name."""
+    user: str | None
+    """Account that the log names (``hosts.account``)."""
     summary: str
+
+    @property
+    def grave(self) -> bool:
+        """Whether it makes an incident by itself."""
+        return level_rank(self.level) >= level_rank(grouping().thresholds.alone)
 
     @property
     def source(self) -> str | None:
@@ -89,14 +106,14 @@ class Attributed:
 
 @cache
 def is_unicast(ip: str) -> bool:
-    """Whether ``ip`` names one host: not multicast, broadcast, unspecified or text."""
+    """Whether ``ip`` names one host: not multicast, broadcast, unspecified, loopback or text."""
     try:
         address = ip_address(ip)
     except ValueError:
         return False
     if isinstance(address, IPv4Address) and int(address) == 0xFFFFFFFF:
         return False
-    return not (address.is_multicast or address.is_unspecified)
+    return not (address.is_multicast or address.is_unspecified or address.is_loopback)
 
 
 def _is_answer(fields: Sequence[str]) -> bool:
@@ -201,6 +218,7 @@ def attribute(alerts: pl.DataFrame, site: Site, assets: Mapping[str, Asset] | No
     silent = set(grouping().no_attacker_techniques)
     spoof, impersonable = set(grouping().spoofed_source.techniques), set(grouping().spoofed_source.protocols)
     seen = assets or {}
+    known_hosts = HostNames(site, seen)
     result: list[Attributed] = []
     absent = dict.fromkeys(_COLUMNS)
     for values in table.iter_rows(named=True):
@@ -222,6 +240,14 @@ def attribute(alerts: pl.DataFrame, site: Site, assets: Mapping[str, Asset] | No
         if len(targets) > 1 and seen:
             # Of many addresses that were tried, those that never sent anything are not there to be harmed.
             targets = tuple(t for t in targets if t in seen or site.asset_of(t) is not None)
+        host = host_name(row["host.name"] or _grouped_by(row, "host.name"))
+        addresses, place = known_hosts.addresses(host) if host is not None else (), None
+        if host is not None:
+            if not (set(attackers) - set(addresses)) and not targets:
+                attackers = ()
+            targets = targets or (known_hosts.endpoint(host),)
+            place = next((a for a in addresses if a in attackers or a in targets), known_hosts.endpoint(host))
+        user = row["user.name"] or _grouped_by(row, "user.name")
         tactics = _hyphened(row["threat.tactic.name"])
         fallback = {t for one in techniques if (k := names.techniques.get(one.split(".")[0])) for t in k.tactics}
         result.append(
@@ -237,11 +263,20 @@ def attribute(alerts: pl.DataFrame, site: Site, assets: Mapping[str, Asset] | No
                 protocols=protocols,
                 attackers=attackers,
                 targets=targets,
-                host=row["host.name"],
+                host=host,
+                addresses=addresses,
+                place=place,
+                user=account(user, row["user.domain"], host),
                 summary=_summary(row),
             )
         )
     return result
+
+
+def _grouped_by(row: dict[str, Any], name: str) -> str | None:
+    """Value of ``name`` if a correlation groups by it."""
+    start = f"{name}="
+    return next((g[len(start) :] for g in row["alert.group"] or () if g.startswith(start)), None) or None
 
 
 def _summary(row: dict[str, Any]) -> str:

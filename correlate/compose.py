@@ -16,6 +16,7 @@ from typing import Any, Literal
 from correlate import narrate
 from correlate.attribute import Attributed
 from correlate.categories import Finding, categorise
+from correlate.hosts import host_name
 from correlate.locate import Locator
 from correlate.regimes import LEVELS, attack, grouping, level_rank
 from event.incident import AlertRef, Asset, Incident
@@ -29,9 +30,13 @@ def _by_time(ref: AlertRef) -> tuple[datetime, str]:
     return ref.time, ref.id
 
 
-def _number(ip: str) -> tuple[int, int]:
-    address = ip_address(ip)
-    return address.version, int(address)
+def _number(endpoint: str) -> tuple[int, int, str]:
+    """Order of addresses, then of names."""
+    try:
+        address = ip_address(endpoint)
+    except ValueError:
+        return 9, 0, endpoint
+    return address.version, int(address), ""
 
 
 def bonus(count: int) -> int:
@@ -52,7 +57,7 @@ def risk_base(level: str, importance: str | None) -> int:
 
 @dataclass(slots=True)
 class _Host:
-    """One address inside an incident."""
+    """One endpoint inside an incident."""
 
     count: int = 0
     base: int = 0
@@ -70,6 +75,8 @@ class Content:
         self._refs: dict[Pair, list[AlertRef]] = {}
         self._hosts: dict[str, _Host] = {}
         self._known: dict[str, Asset] = {}
+        self._names: dict[str, str] = {}  # endpoint to the name that its logs give it
+        self._users: set[str] = set()
         self._extra_attackers: set[str] = set()
         self._extra_targets: set[str] = set()
         self._protocols: set[str] = set()
@@ -129,7 +136,11 @@ class Content:
             self._protocols.update(row.protocols)
             self._techniques.update(row.techniques)
             self._tactics.update(row.tactics)
-            for ip in {*row.attackers, *row.targets}:
+            if row.user is not None and row.grave:
+                self._users.add(row.user)
+            if row.place is not None and row.host is not None:
+                self._names.setdefault(row.place, row.host)
+            for ip in {*row.attackers, *row.targets, *([row.place] if row.place is not None else [])}:
                 host = self._host(ip)
                 host.count += 1
                 host.base = max(host.base, risk_base(row.level, self._importance(ip)))
@@ -161,17 +172,20 @@ class Content:
         self._techniques.update(incident.techniques)
         self._tactics.update(incident.tactics)
         self._segments.update(incident.segments)
+        self._users.update(incident.users)
         self._extra_attackers.update(incident.attackers)
         self._extra_targets.update(incident.targets)
         for asset in incident.assets:
-            host = self._host(asset.ip)
+            host = self._host(asset.key)
+            if asset.host is not None:
+                self._names.setdefault(asset.key, asset.host)
             before = asset.risk - bonus(asset.alert_count) if asset.risk < 100 else 100
             host.count += asset.alert_count
             host.base = max(host.base, before)
-            acted = any(ref.source == asset.ip for ref in incident.alerts)
+            acted = any(ref.source == asset.key for ref in incident.alerts)
             host.attacks = host.attacks or acted or asset.side in ("attacker", "both")
-            host.attacked = host.attacked or asset.ip in incident.targets
-            self._known.setdefault(asset.ip, asset)
+            host.attacked = host.attacked or asset.key in incident.targets
+            self._known.setdefault(asset.key, asset)
         for ref in incident.alerts:
             self._refs.setdefault((ref.rule_id, ref.source, ref.destination), []).append(ref)
 
@@ -225,8 +239,10 @@ class Content:
         segment = self._where.segment(ip)
         roles = {*(seen.roles_seen if seen else ()), *(old.roles_seen if old else ())}
         importance: Any = self._importance(ip)
+        name = self._names.get(ip) or (seen.host if seen else None)
         return Asset(
-            ip=ip,
+            ip=None if host_name(ip) is not None else ip,
+            host=name if host_name(ip) is None else ip,
             mac=(seen.mac if seen else None) or (old.mac if old else None),
             name=declared.name if declared else old.name if old else None,
             role=declared.role if declared else old.role if old else None,
@@ -256,7 +272,7 @@ class Content:
             self._asset(ip, host, "target" if ip not in named else "both" if host.attacked else "attacker")
             for ip, host in ranked
         ]
-        assets.sort(key=lambda a: (-a.risk, -a.alert_count, _number(a.ip)))
+        assets.sort(key=lambda a: (-a.risk, -a.alert_count, _number(a.key)))
         refs = self._folded()
         order = list(attack().tactics)
         tactics = sorted(self._tactics, key=lambda t: (order.index(t) if t in order else len(order), t))
@@ -282,6 +298,7 @@ class Content:
             "categories": categories,
             "attackers": tuple(attackers[:cap]),
             "targets": tuple(targets[:cap]),
+            "users": tuple(sorted(self._users)),
             "segments": segments,
             "protocols": protocols,
             "techniques": tuple(sorted(self._techniques)),

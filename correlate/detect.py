@@ -40,6 +40,7 @@ _COPIED = (
     "event.action",
     "host.name",
     "user.name",
+    "user.domain",
     "process.executable",
 )
 

@@ -1,7 +1,9 @@
-"""Alerts become incidents: by attacker, target, zone and time.
+"""Alerts become incidents: by attacker, target, host, account, zone and time.
 
 Alerts are taken in the order of time. One joins a group that is still alive (its last alert at most ``gap``
-before) if they share an attacker or target address, or if both concern the same zone with a tactic that touches the
+before) if they share an attacker or target address, or the host whose log they are from (by name or, where the site
+or the host's own log tells it, by address), or, from level ``thresholds.alone``, a domain account that is a person's,
+or if both concern the same zone with a tactic that touches the
 process (``zone_tactics``); a zone is a declared segment, or the /24 or /64 where the site declares none. An alert
 that fits several groups makes them one. A group becomes an incident once it holds an alert of level
 ``thresholds.alone`` or above, or enough low alerts of different rules with exploration among them; lone low ones,
@@ -16,7 +18,7 @@ always right and changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,8 +26,11 @@ from typing import Any
 import polars as pl
 
 from correlate import grade
-from correlate.attribute import Attributed, attribute
+from correlate.attribute import Attributed, attribute, is_unicast
 from correlate.compose import Content
+from correlate.hosts import held as host_held
+from correlate.hosts import host_name, is_domain_account
+from correlate.hosts import sought as host_sought
 from correlate.locate import Locator
 from correlate.regimes import grouping, level_rank, tactics_of
 from correlate.suppress import visible
@@ -43,6 +48,7 @@ class _Group:
     first: tuple[datetime, str]
     last: datetime
     keys: set[str] = field(default_factory=set)
+    sought: set[str] = field(default_factory=set)
     rows: list[Attributed] = field(default_factory=list)
     owners: set[str] = field(default_factory=set)
 
@@ -64,22 +70,42 @@ def _zones(level: str, techniques: tuple[str, ...], targets: Sequence[str | None
     return {f"zone:{zone}" for zone in zones if zone is not None}
 
 
-def _keys_of_row(row: Attributed, where: Locator) -> set[str]:
-    keys = {f"ip:{ip}" for ip in (*row.attackers, *row.targets)}
-    keys |= _zones(row.level, row.techniques, row.targets, where)
-    if not keys:
-        # Nothing to hold on to but the host that wrote the log, or the rule itself.
-        keys.add(f"host:{row.host}" if row.host else f"rule:{row.rule_id}")
-    return keys
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What a group is found by."""
+
+    held: set[str]
+    """Keys that a group has once it took the alert."""
+    sought: set[str]
+    """Keys of groups that the alert belongs to."""
 
 
-def _keys_of_incident(incident: Incident, where: Locator) -> set[str]:
-    keys = {f"ip:{ip}" for ip in (*incident.attackers, *incident.targets, *(a.ip for a in incident.assets))}
+def _keys(endpoints: Iterable[str], hosts: Iterable[str], others: set[str]) -> _Keys:
+    held = {f"ip:{one}" for one in endpoints if is_unicast(one)} | others
+    sought = set(held)
+    for name in {*hosts, *(name for one in endpoints if (name := host_name(one)) is not None)}:
+        held |= host_held(name)
+        sought |= host_sought(name)
+    return _Keys(held, sought)
+
+
+def _keys_of_row(row: Attributed, where: Locator) -> _Keys:
+    others = _zones(row.level, row.techniques, row.targets, where)
+    if row.user is not None and row.grave and is_domain_account(row.user):
+        others.add(f"user:{row.user}")
+    keys = _keys((*row.attackers, *row.targets, *row.addresses), [row.host] if row.host else [], others)
+    # Nothing to hold on to but the rule itself.
+    return keys if keys.held else _Keys({f"rule:{row.rule_id}"}, {f"rule:{row.rule_id}"})
+
+
+def _keys_of_incident(incident: Incident, where: Locator) -> _Keys:
+    others = {f"user:{user}" for user in incident.users if is_domain_account(user)}
     for ref in incident.alerts:
-        keys |= _zones(ref.level, ref.techniques, (ref.destination,), where)
+        others |= _zones(ref.level, ref.techniques, (ref.destination,), where)
         if ref.source is None and ref.destination is None and not (incident.attackers or incident.targets):
-            keys.add(f"rule:{ref.rule_id}")
-    return keys
+            others.add(f"rule:{ref.rule_id}")
+    endpoints = {*incident.attackers, *incident.targets, *(a.ip for a in incident.assets if a.ip is not None)}
+    return _keys(endpoints, [a.host for a in incident.assets if a.host is not None], others)
 
 
 class _Owners:
@@ -136,6 +162,7 @@ def _grouped(
         large.first = min(large.first, small.first)
         large.last = max(large.last, small.last)
         large.keys |= small.keys
+        large.sought |= small.sought
         large.rows.extend(small.rows)
         large.owners |= small.owners
         for key in small.keys:
@@ -146,8 +173,8 @@ def _grouped(
         del groups[id(small)]
         return large
 
-    def place(first: tuple[datetime, str], when: datetime, keys: set[str], owner: str | None) -> _Group:
-        fitting = {id(g): g for k in keys if (g := holder.get(k)) is not None and when - g.last <= gap}
+    def place(first: tuple[datetime, str], when: datetime, keys: _Keys, owner: str | None) -> _Group:
+        fitting = {id(g): g for k in keys.sought if (g := holder.get(k)) is not None and when - g.last <= gap}
         if owner is not None and owner in owned:
             fitting[id(owned[owner])] = owned[owner]
         candidates = sorted(fitting.values(), key=lambda g: g.first)
@@ -158,8 +185,9 @@ def _grouped(
             group = join(group, other)
         group.first = min(group.first, first)
         group.last = max(group.last, when)
-        group.keys |= keys
-        for key in keys:
+        group.keys |= keys.held
+        group.sought |= keys.sought
+        for key in keys.held:
             holder[key] = group
         if owner is not None:
             group.owners.add(owner)
@@ -199,7 +227,7 @@ def _created(
     notes = []
     for one in closed:
         near = one.first_seen - gap <= group.last and group.first[0] <= one.last_seen + gap
-        if near and group.keys & _keys_of_incident(one, Locator(site)):
+        if near and group.sought & _keys_of_incident(one, Locator(site)).held:
             text = f"与已关闭的事件 {one.id} 涉及相同资产，请核对是否为同一事件"
             text += f" / shares assets with closed incident {one.id}"
             notes.append(HistoryEntry(time=now, actor=ACTOR, change=text))

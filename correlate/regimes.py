@@ -364,6 +364,13 @@ class SpoofedSource(_Law):
     techniques: tuple[str, ...]
 
 
+class Accounts(_Law):
+    """Accounts that say nothing about who acts, lower case."""
+
+    services: frozenset[str]
+    service_domains: frozenset[str]
+
+
 class Grouping(_Law):
     """How alerts become incidents."""
 
@@ -374,6 +381,7 @@ class Grouping(_Law):
     zone_tactics: tuple[str, ...]
     no_attacker_techniques: tuple[str, ...]
     spoofed_source: SpoofedSource
+    accounts: Accounts
     response_fields: dict[str, tuple[str, ...]]
     server_ports: tuple[int, ...]
     server_roles: tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 Grade = Literal["particularly_major", "major", "large", "general"]
 """特别重大, 重大, 较大, 一般."""
@@ -24,9 +24,11 @@ class _Model(BaseModel):
 
 
 class Asset(_Model):
-    """An endpoint seen in an incident."""
+    """An endpoint seen in an incident: at least an address, or the name by which its own logs call it."""
 
-    ip: str
+    ip: str | None = None
+    host: str | None = None
+    """Name that the host's logs give it, lower case; None where only traffic speaks of it."""
     mac: str | None = None
     name: str | None = None
     role: str | None = None
@@ -38,6 +40,17 @@ class Asset(_Model):
     alert_count: int = 0
     risk: int = Field(0, ge=0, le=100)
     """Worst alert level weighted by importance; method in the report."""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Asset:
+        if self.ip is None and self.host is None:
+            raise ValueError("an asset needs an address or a host name")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What alerts and incidents call it: the address, or the host name where no address is known."""
+        return self.ip or self.host or ""
 
 
 class AlertRef(_Model):
@@ -204,7 +217,11 @@ class Incident(_Model):
     open_questions_en: tuple[str, ...] = ()
     """Facts that would settle a grade and are not known."""
     attackers: tuple[str, ...] = ()
+    """Addresses, most active first."""
     targets: tuple[str, ...] = ()
+    """Addresses, and names of hosts of which no address is known, most concerned first."""
+    users: tuple[str, ...] = ()
+    """Accounts of persons that alerts of level medium and above name, ``domain\\name`` or ``name``, lower case."""
     segments: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     techniques: tuple[str, ...] = ()

@@ -65,6 +65,8 @@ class KnownAsset(_Model):
 
     ip: str
     name: str
+    hosts: tuple[str, ...] = ()
+    """Names by which logs call it: ``ews01``, ``ews01.plant.local``; upper and lower case are the same."""
     role: str | None = None
     """master, engineering_station, hmi, plc, rtu, ied, historian, gateway, server or free text."""
     vendor: str | None = None

@@ -142,7 +142,7 @@ class Case:
         if known:
             return known.name
         seen = self.evidence.assets.get(ip)
-        return seen.name if seen else None
+        return (seen.name or (seen.host if seen.ip else None)) if seen else None
 
     # -- evidence -----------------------------------------------------------------------------------------
 
@@ -190,8 +190,8 @@ class Case:
         """Assets of the evidence and of the incidents, declared facts filled in; gravest first."""
         merged: dict[str, Asset] = {}
         for asset in (*self.evidence.assets.values(), *(a for i in self.incidents for a in i.assets)):
-            before = merged.get(asset.ip)
-            merged[asset.ip] = asset if before is None else _merge(before, asset)
+            before = merged.get(asset.key)
+            merged[asset.key] = asset if before is None else _merge(before, asset)
         for known in self.site.assets:
             if known.ip not in merged:
                 continue
@@ -207,9 +207,9 @@ class Case:
             )
         ranks = {"critical": 0, "important": 1, "normal": 2, None: 3}
         ordered = sorted(
-            merged.values(), key=lambda a: (-a.risk, -a.alert_count, ranks[a.importance], _address_key(a.ip))
+            merged.values(), key=lambda a: (-a.risk, -a.alert_count, ranks[a.importance], _address_key(a.key))
         )
-        return {a.ip: a for a in ordered}
+        return {a.key: a for a in ordered}
 
     def segment(self, ip: str) -> Segment | None:
         """Declared segment of an address; looked up once an address."""
@@ -320,6 +320,7 @@ def _merge(a: Asset, b: Asset) -> Asset:
         side = b.side
     return Asset(
         ip=a.ip,
+        host=a.host or b.host,
         mac=a.mac or b.mac,
         name=a.name or b.name,
         role=a.role or b.role,

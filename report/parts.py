@@ -324,18 +324,18 @@ def asset_table(case: Case, incident: Incident) -> Table:
     """Assets of an incident."""
     w = case.w
     order = {"attacker": 0, "both": 1, "target": 2}
-    assets = sorted(incident.assets, key=lambda a: (order[a.side], -a.risk, a.ip))
+    assets = sorted(incident.assets, key=lambda a: (order[a.side], -a.risk, a.key))
     rows = []
     for a in assets[:ROWS]:
-        seen = case.assets.get(a.ip, a)
+        seen = case.assets.get(a.key, a)
         rows.append(
             Row(
                 cells=(
-                    a.ip,
-                    case.asset_name(a.ip) or a.name or w("missing.dash"),
+                    a.key,
+                    case.asset_name(a.key) or a.name or w("missing.dash"),
                     w(f"side.{a.side}"),
                     w.roles(seen),
-                    case.segment_name(a.ip) or a.segment or w("missing.site"),
+                    case.segment_name(a.key) or a.segment or w("missing.site"),
                     w.term("importance", seen.importance, "missing.site"),
                     w.number(a.alert_count),
                 )

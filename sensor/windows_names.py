@@ -53,6 +53,22 @@ _ECS: tuple[tuple[str, tuple[str, ...], Callable[[pl.Series], pl.Series] | None]
 )
 
 
+_USERS = (("User", ""), ("SubjectUserName", "SubjectDomainName"), ("TargetUserName", "TargetDomainName"))
+"""Members that name an account, and its domain where it does not stand before the name; the best first."""
+
+
+def _user(have: set[str]) -> list[pl.Expr]:
+    """``user.name`` and ``user.domain`` of the first account that a record names."""
+    name = domain = pl.lit(None, pl.String)
+    for member, realm in reversed(_USERS):
+        if DATA + member in have:
+            own = _account(_data(member))
+            beside = _data(realm) if DATA + realm in have else _data(member).str.extract(r"^([^\\]+)\\", 1)
+            domain = pl.when(own.is_not_null()).then(beside).otherwise(domain)
+            name = pl.coalesce(own, name)
+    return [name.alias("user.name"), domain.alias("user.domain")]
+
+
 def derived(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
     """Names that Sysmon uses beside those of the Security log and of Defender, and the fields of ECS."""
     have = set(frame.columns)
@@ -73,9 +89,8 @@ def derived(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
                 value = one if value is None else pl.select(pl.coalesce(value, one)).to_series()
         if value is not None:
             made.append(value.alias(target))
-    users = [_account(_data(name)) for name in ("User", "SubjectUserName", "TargetUserName") if DATA + name in have]
-    if users:
-        made.append(frame.select(_FIRST(users).alias("user.name")).to_series())
+    if any(DATA + name in have for name, _ in _USERS):
+        made += frame.select(_user(have)).get_columns()
     if dataset in (SYSMON, LINUX_SYSMON):
         if DATA + "ProcessId" in have:
             made.append(long(frame[DATA + "ProcessId"]).alias("process.pid"))

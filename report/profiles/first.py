@@ -190,7 +190,7 @@ class _First:
             list(i.segments)
         )
         targets = [a for a in i.assets if a.side != "attacker"]
-        devices = w.some([w("brackets", a=case.asset(a.ip), b=w.roles(case.assets.get(a.ip, a))) for a in targets], 8)
+        devices = w.some([w("brackets", a=case.asset(a.key), b=w.roles(case.assets.get(a.key, a))) for a in targets], 8)
         return "unit", [
             Facts(title=w("first.unit"), rows=tuple(parts.operator_facts(case.site, w))),
             Facts(
@@ -343,7 +343,7 @@ class _First:
 
     def _attacker(self, ip: str) -> Row:
         case, w = self.case, self.w
-        asset = case.assets.get(ip) or next((a for a in self.i.assets if a.ip == ip), None)
+        asset = case.assets.get(ip) or next((a for a in self.i.assets if a.key == ip), None)
         if case.is_outside(ip):
             where = w("clue.outside")
         else:

@@ -175,7 +175,7 @@ def risk(d: Draft) -> Section:
         rows = tuple(
             Row(
                 cells=(
-                    case.asset(r.asset.ip),
+                    case.asset(r.asset.key),
                     w("method.presumed", value=r.value) if r.value_presumed else str(r.value),
                     str(r.threat),
                     f"{r.ease}{w(f'method.ease.{r.ease_reason}')}",

@@ -73,8 +73,8 @@ def situation(d: Draft) -> Section:
                 maximum=25,
                 bars=tuple(
                     RiskBar(
-                        label=case.asset_name(r.asset.ip) or r.asset.ip,
-                        detail=r.asset.ip if case.asset_name(r.asset.ip) else "",
+                        label=case.asset_name(r.asset.key) or r.asset.key,
+                        detail=r.asset.key if case.asset_name(r.asset.key) else "",
                         value=r.risk,
                         band=r.band,
                     )
@@ -111,17 +111,17 @@ def _asset_blocks(d: Draft) -> tuple[Block, ...]:
     assets = list(case.assets.values())
     if not assets:
         return (paragraph(statement(w("assets.none"), "not_observed")),)
-    bands = {r.asset.ip: r for r in d.risks}
+    bands = {r.asset.key: r for r in d.risks}
     rows = []
     for a in assets[:ROWS]:
-        risk = bands.get(a.ip)
+        risk = bands.get(a.key)
         rows.append(
             Row(
                 cells=(
-                    a.ip,
-                    case.asset_name(a.ip) or w("missing.dash"),
+                    a.key,
+                    case.asset_name(a.key) or w("missing.dash"),
                     w.roles(a),
-                    case.segment_name(a.ip) or w("missing.site"),
+                    case.segment_name(a.key) or w("missing.site"),
                     w.term("importance", a.importance, "missing.site"),
                     w.number(a.risk),
                     w(f"band.{risk.band}") if risk else w("missing.dash"),
@@ -138,7 +138,7 @@ def _asset_blocks(d: Draft) -> tuple[Block, ...]:
         Column(label=w("col.alert_risk"), width=9, align="right"),
         Column(label=w("col.band"), width=8, align="center"),
     )
-    undeclared = sum(1 for a in assets if case.site.asset_of(a.ip) is None)
+    undeclared = sum(1 for a in assets if case.site.asset_of(a.key) is None)
     return (
         paragraph(statement(w("assets.text", n=len(assets), undeclared=undeclared), "confirmed")),
         Table(

@@ -36,7 +36,7 @@ def summary(d: Draft) -> Section:
             statement(
                 w(
                     "summary.risk",
-                    asset=case.asset(r.asset.ip),
+                    asset=case.asset(r.asset.key),
                     band=w(f"band.{r.band}"),
                     value=r.risk,
                     alerts=r.alerts,
