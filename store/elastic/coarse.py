@@ -28,7 +28,7 @@ MOST_DEPTH = 20
 """Elasticsearch takes 30 levels."""
 MOST_TERMS = 10_000
 MOST_PATTERN = 200
-"""Characters of a prefix or a wildcard pattern; a longer one may be too complex for the cluster."""
+"""Characters of a prefix, a wildcard pattern or a bound of a range; a longer one may be too complex for the cluster."""
 _EXACT_FLOAT = 1 << 53
 _LONG = (-(1 << 63), (1 << 63) - 1)
 
@@ -188,7 +188,7 @@ def _exact_keyword(field: Field, test: Test) -> Query | None:
     match test.operator:
         case "==" | "in":
             return {"terms": {name: list(test.values[:MOST_TERMS])}} if len(test.values) <= MOST_TERMS else None
-        case "startswith" | "endswith" | "contains" if len(str(value)) > MOST_PATTERN:
+        case "startswith" | "endswith" | "contains" | "<" | "<=" | ">" | ">=" if len(str(value)) > MOST_PATTERN:
             return None
         case "startswith" if value:
             return {"prefix": {name: {"value": value}}}
