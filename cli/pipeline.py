@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ALERTS = "jianmen.alert"
 _INPUTS = "inputs"  # checkpoint: the account of everything that was read into the store, by path
 _KEPT_INPUTS = 1_000  # accounts that a store remembers; the latest stay
-_FLUSH_ROWS = 40_000  # events that a crash may cost the work of (not the data: a second run completes them)
+_FLUSH_ROWS = 80_000  # events that a crash may cost the work of (not the data: a second run completes them)
 
 
 def open_store(place: Path | ClusterPlace, *, create: bool) -> Store:

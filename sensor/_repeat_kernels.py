@@ -107,8 +107,8 @@ def find(
     size = 16
     while size < 2 * (n + len(carried_flow)):
         size *= 2
-    last = np.full(size, _NOBODY, np.int64)  # newest message of a flow and key
-    last_flow = np.full(size, -1, np.int64)
+    last = np.full(size, _NOBODY, np.int32)  # newest message of a flow and key
+    last_flow = np.full(size, -1, np.int32)
     last_key = np.zeros(size, np.int64)
     for c in range(len(carried_flow)):
         at = _slot(size, np.uint64(carried_flow[c]), np.uint64(carried_key[c]))
@@ -117,12 +117,12 @@ def find(
         last_flow[at] = carried_flow[c]
         last_key[at] = carried_key[c]
         last[at] = _CARRIED
-    newest = np.full(size, _NOBODY, np.int64)  # newest request of a flow and key
-    place = np.full(n, -1, np.int64)
-    before = np.full(n, _NOBODY, np.int64)  # the message of the same key before
-    after = np.full(n, _NOBODY, np.int64)
-    asked = np.full(n, _NOBODY, np.int64)  # the request of a response, if it is the message before it
-    first = np.full(size, -1, np.int64)  # the message that stands for a group
+    newest = np.full(size, _NOBODY, np.int32)  # newest request of a flow and key
+    place = np.full(n, -1, np.int32)
+    before = np.full(n, _NOBODY, np.int32)  # the message of the same key before
+    after = np.full(n, _NOBODY, np.int32)
+    asked = np.full(n, _NOBODY, np.int32)  # the request of a response, if it is the message before it
+    first = np.full(size, -1, np.int32)  # the message that stands for a group
     for i in range(n):
         facts[0, i] = 1
         facts[1, i] = time[i]
@@ -148,7 +148,7 @@ def find(
         request = np.int64(-1)
         mixed = content[i]
         if role[i] == RESPONSE:
-            request = before[i]
+            request = np.int64(before[i])
             if request < 0 or role[request] != REQUEST or skim[M_PLAIN, request] == 0:
                 continue
             if skim[M_SIZE, request] != skim[M_SIZE, i]:
@@ -158,7 +158,7 @@ def find(
         stretch = time[i] // span
         at = _slot(size, mixed, np.uint64(flow[i] * 2 + direction[i]) ^ (np.uint64(stretch) << np.uint64(20)))
         while True:
-            other = first[at]
+            other = np.int64(first[at])
             if other < 0:
                 first[at] = i
                 break
@@ -169,7 +169,7 @@ def find(
                 and time[other] // span == stretch
                 and (asked[other] >= 0) == (request >= 0)
                 and _same(data, offset, length, other, i, low, high)
-                and (request < 0 or _same(data, offset, length, asked[other], request, low, high))
+                and (request < 0 or _same(data, offset, length, np.int64(asked[other]), request, low, high))
             ):
                 keep[i] = 0
                 facts[0, other] += facts[0, i]
@@ -188,12 +188,12 @@ def find(
             if after[i] >= 0 and role[after[i]] == REQUEST:
                 keep[newest[place[i]]] = 1
         elif facts[0, i] != 0:
-            back = before[i]
+            back = np.int64(before[i])
             while back >= 0:
                 keep[back] = 1
                 if role[back] == REQUEST:
                     break
-                back = before[back]
+                back = np.int64(before[back])
     for i in range(n):
         if place[i] >= 0 and role[i] == REQUEST:
             if after[i] == _NOBODY:

@@ -8,6 +8,7 @@ interfaces. Both plain, in gzip (RFC 1952) or in zstd (RFC 8878).
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import zlib
@@ -24,8 +25,8 @@ from sensor.base import SensorLimits
 BLOCK = 4 << 20  # bytes read at once: 256 KiB to 4 MiB were equally fast
 _RAW = 1 << 18  # bytes of compressed input at once
 _IFACES = 4096  # interfaces in one section that are believed
-_PDU_FLUSH = 1 << 17  # messages
-_DATA_FLUSH = 12 << 20  # bytes of messages
+_PDU_FLUSH = 1 << 18  # messages
+_DATA_FLUSH = 24 << 20  # bytes of messages
 _ROW_FLUSH = 1 << 16  # rows of flows, ARP, signs
 
 _PCAP = {  # magic as it stands in the file: (big-endian, nanoseconds, record header)
@@ -231,9 +232,29 @@ def new_state(limits: SensorLimits, apps: int = 0b111110) -> k.State:
         arps=np.zeros(rows, k.ARP),
         signs=np.zeros(rows, k.SIGN),
         frags=np.zeros(fragments, k.FRAGMENT),
-        frag_data=np.zeros(fragments * k.DATAGRAM, np.uint8),
+        frag_data=_pages(fragments * k.DATAGRAM),
         frag_spans=np.zeros((fragments, 2 * k.SPANS), np.int64),
     )
+
+
+def _pages(size: int) -> k.U8:
+    """Zeroed bytes whose pages can be given back: see ``give_back``."""
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+
+def give_back(state: k.State) -> None:
+    """Give back the memory of datagrams that are not under reassembly any more.
+
+    Every entry has room for the longest datagram; without this each that was ever used by a long one stays resident,
+    64 MiB in all.
+    """
+    view = state.frag_data.base
+    assert isinstance(view, memoryview)
+    pages = cast("mmap.mmap", view.obj)
+    idle = np.concatenate([[0], (state.frags["used"] == 0).astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(idle))
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        pages.madvise(mmap.MADV_DONTNEED, start * k.DATAGRAM, (end - start) * k.DATAGRAM)
 
 
 def compile_kernels(kind: str) -> None:
@@ -297,6 +318,7 @@ class Walk:
         for place in (k.C_PDUS, k.C_DATA, k.C_ENDS, k.C_LOCALS, k.C_ARPS, k.C_SIGNS):
             c[place] = 0
         c[k.C_EPOCH] += 1
+        give_back(self.state)
 
     def drained(self) -> Iterator[None]:
         """Close all flows at the end of the input; yields as ``steps`` does, at least once."""

@@ -226,7 +226,7 @@ class CaptureInput:
         state = self.walk.state
         c = state.c
         ends = endpoints(state.locals[: int(c[k.C_LOCALS])])
-        for app, messages in take_messages(state).items():
+        for app, messages in take_messages(state):
             yield from self._decode(self._running[app], messages, ends)
         if c[k.C_ENDS]:
             for table in flow_tables(state.ends[: int(c[k.C_ENDS])].copy(), self._origin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,19 +122,21 @@ def running(key: I64) -> I64:
     return out
 
 
-def take_messages(state: k.State) -> dict[int, Messages]:
-    """Messages in ``state`` by application. The bytes are those of ``state``: use them before the walk goes on."""
+def take_messages(state: k.State) -> Iterator[tuple[int, Messages]]:
+    """Messages in ``state``, one application after the other, so that only one is held as columns at a time.
+
+    The bytes are those of ``state``: use them before the walk goes on.
+    """
     c = state.c
     rows = state.pdus[: int(c[k.C_PDUS])]
     data = state.data[: int(c[k.C_DATA])]
     app = rows["app"]
-    out: dict[int, Messages] = {}
-    for number in np.unique(app).tolist():
-        mine = rows if len(out) == 0 and (app == number).all() else rows[app == number]
+    counts = np.bincount(app)
+    for number in np.flatnonzero(counts).tolist():
+        mine = slice(None) if counts[number] == len(rows) else np.flatnonzero(app == number)
         wide = {
-            name: np.ascontiguousarray(mine[name], dtype=np.int64)
+            name: rows[name][mine].astype(np.int64)
             for name in ("offset", "length", "flow", "direction", "timestamp", "frame", "flags", "expected")
         }
         batch = PduBatch(data=data, **wide)
-        out[number] = Messages(batch, mine["local"].astype(np.int64), mine["late"].astype(np.int64))
-    return out
+        yield number, Messages(batch, rows["local"][mine].astype(np.int64), rows["late"][mine].astype(np.int64))

@@ -161,11 +161,12 @@ class EmbeddedStore:
             try:
                 for dataset in datasets:
                     held = self._gathered[dataset]
-                    frame = concat(held.frames)
+                    frame = ordered(concat(held.frames))
+                    held.frames, held.ranges = [frame], [id_ranges(frame["event.id"])]  # not twice in memory
                     frame = self._unseen(frame, dataset, after=held.checked)
                     if frame.is_empty():
                         continue
-                    for folder, part in by_folder(ordered(frame)):
+                    for folder, part in by_folder(frame):
                         for start in range(0, part.height, SEGMENT_ROWS):
                             piece = part.slice(start, SEGMENT_ROWS)
                             # One by one: what was written is discarded if the next one fails.

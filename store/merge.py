@@ -212,11 +212,18 @@ def ordered(frame: pl.DataFrame, *, descending: bool = False) -> pl.DataFrame:
     times = frame["@timestamp"].dt.epoch("ns")
     if not descending and bool((times.slice(1) > times.head(-1)).all()):
         return frame
-    by_time = frame.sort("@timestamp", descending=descending)
-    times = by_time["@timestamp"].dt.epoch("ns")
-    if not bool((times.slice(1) == times.head(-1)).any()):
-        return by_time
-    return frame.sort("@timestamp", "event.id", descending=descending)
+    order = times.arg_sort(descending=descending)
+    instants = times.gather(order)
+    equal = instants.slice(1).eq_missing(instants.head(-1))
+    if equal.any():
+        no = pl.Series([False])
+        tied = pl.concat([no, equal]) | pl.concat([equal, no])
+        few = order.filter(tied)
+        keys = pl.DataFrame({"at": times.gather(few), "id": frame["event.id"].gather(few)})
+        order = order.scatter(
+            tied.arg_true(), few.gather(keys.select(pl.arg_sort_by("at", "id", descending=descending)).to_series())
+        )
+    return frame[order]
 
 
 def _bound(keys: Sequence[tuple[int, str]], *, descending: bool) -> tuple[int, str | None] | None:
