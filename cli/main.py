@@ -78,7 +78,7 @@ init.register(app)
 def main() -> None:
     """Entry point of the ``jianmen`` command."""
     # Imports and tables make few cycles: looking for them as often as Python does costs a tenth of a short command.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(500_000, 20, 20)
     # The sensor's tables are large and mostly untouched: huge pages would make them resident, a fifth more memory.
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     debug = "--debug" in sys.argv
