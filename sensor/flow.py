@@ -13,11 +13,16 @@ import polars as pl
 
 from event.table import event_ids
 from sensor import kernels_layout as k
+from sensor.columns import pick
 from sensor.dispatch import APP_NAMES
 
 CLOCK = pl.Datetime("ns", "UTC")
 _REASONS = pl.Series([None, "closed", "reset", "idle", "active", "evicted", "end_of_input"], dtype=pl.String)
 _BYTE = pl.Series([str(n) for n in range(256)], dtype=pl.String)
+_NAMED = {6: "tcp", 17: "udp", 1: "icmp", 58: "ipv6-icmp"}
+_TRANSPORTS = pl.Series([_NAMED.get(n, str(n)) for n in range(256)], dtype=pl.String)
+_VERSIONS = pl.Series(["ipv4", "ipv6"])
+_STATES = pl.Series(["syn_only", "refused", "established", "closed", "reset", "midstream", "one_way", "both_ways"])
 
 
 def addresses(high: npt.NDArray[np.int64], low: npt.NDArray[np.int64], version: npt.NDArray[np.int64]) -> pl.Series:
@@ -28,10 +33,7 @@ def addresses(high: npt.NDArray[np.int64], low: npt.NDArray[np.int64], version: 
         low: Lower 64 bits, or the 32 bits of an IPv4 address.
         version: 4 or 6.
     """
-    word = pl.DataFrame({"w": low & 0xFFFFFFFF})["w"]
-    octets = pl.DataFrame(
-        {str(n): _BYTE.gather(((word // (1 << (24 - 8 * n))) % 256).cast(pl.UInt32)) for n in range(4)}
-    )
+    octets = pl.DataFrame({str(n): pick(_BYTE, (low >> (24 - 8 * n)) & 255) for n in range(4)})
     text = octets.select(pl.concat_str(pl.all(), separator=".").alias("ip")).to_series()
     six = np.flatnonzero(version == 6)
     if len(six) == 0:
@@ -39,16 +41,16 @@ def addresses(high: npt.NDArray[np.int64], low: npt.NDArray[np.int64], version: 
     packed = np.stack([high[six], low[six]], axis=1).astype(">i8").view("V16").ravel()
     unique, inverse = np.unique(packed, return_inverse=True)
     names = pl.Series([socket.inet_ntop(socket.AF_INET6, one.tobytes()) for one in unique], dtype=pl.String)
-    place = np.arange(len(text), dtype=np.uint32)
-    place[six] = len(text) + inverse.astype(np.uint32)
-    return pl.concat([text, names]).gather(pl.Series(place))
+    place = np.arange(len(text))
+    place[six] = len(text) + inverse
+    return pick(pl.concat([text, names], rechunk=True), place)
 
 
 def macs(values: npt.NDArray[np.int64]) -> pl.Series:
     """Text of MAC addresses, lower case with colons; null where below 0."""
     unique, inverse = np.unique(values, return_inverse=True)
     names = pl.Series([None if one < 0 else int(one).to_bytes(6, "big").hex(":") for one in unique], dtype=pl.String)
-    return names.gather(pl.Series(inverse.astype(np.uint32)))
+    return pick(names, inverse)
 
 
 def vlans(values: npt.NDArray[np.int32]) -> pl.Series:
@@ -63,14 +65,12 @@ def times(values: npt.NDArray[np.int64]) -> pl.Series:
 
 def transport_names(proto: npt.NDArray[np.int64]) -> pl.Series:
     """``network.transport`` of IP protocol numbers."""
-    known = {6: "tcp", 17: "udp", 1: "icmp", 58: "ipv6-icmp"}
-    table = pl.Series([known.get(n, str(n)) for n in range(256)], dtype=pl.String)
-    return table.gather(pl.Series((proto & 255).astype(np.uint32)))
+    return pick(_TRANSPORTS, proto & 255)
 
 
 def versions(version: npt.NDArray[np.int64]) -> pl.Series:
     """``network.type`` of IP versions."""
-    return pl.Series(["ipv4", "ipv6"]).gather(pl.Series((version == 6).astype(np.uint32)))
+    return pick(_VERSIONS, (version == 6).astype(np.int64))
 
 
 def ports_of(values: npt.NDArray[np.int64], meta: npt.NDArray[np.int64]) -> pl.Series:
@@ -101,7 +101,6 @@ def _state_names(rows: k.Records) -> pl.Series:
     reset = (tcp & k.TF_RST) != 0
     answered = (tcp & k.TF_SYNACK) != 0
     midstream = (tcp & k.TF_MIDSTREAM) != 0
-    names = ["syn_only", "refused", "established", "closed", "reset", "midstream", "one_way", "both_ways"]
     state = np.select(
         [
             ~is_tcp & ((rows["packets0"] == 0) | (rows["packets1"] == 0)),
@@ -115,7 +114,7 @@ def _state_names(rows: k.Records) -> pl.Series:
         [6, 7, 1, 4, 3, 5, 2],
         0,
     )
-    return pl.Series(names).gather(pl.Series(state.astype(np.uint32)))
+    return pick(_STATES, state)
 
 
 def _positive(values: npt.NDArray[np.int64]) -> pl.Series:
@@ -186,9 +185,9 @@ def _flows(rows: k.Records, origin: str) -> pl.DataFrame:
     columns["destination.port"] = ports_of(two["sp"], meta)
     columns["network.bytes"] = columns["source.bytes"] + columns["destination.bytes"]
     columns["network.packets"] = columns["source.packets"] + columns["destination.packets"]
-    columns["network.protocol"] = APP_NAMES.gather(pl.Series(rows["app"].astype(np.uint32)))
+    columns["network.protocol"] = pick(APP_NAMES, rows["app"])
     columns["flow.state"] = _state_names(rows)
-    columns["flow.end_reason"] = _REASONS.gather(pl.Series(rows["reason"].astype(np.uint32)))
+    columns["flow.end_reason"] = pick(_REASONS, rows["reason"])
     columns["flow.retransmitted_bytes"] = _positive(rows["again"])
     columns["flow.missed_bytes"] = _positive(rows["missed"])
     columns["flow.out_of_order_packets"] = _positive(rows["ahead"])

@@ -20,23 +20,24 @@ def lists(flat: pl.DataFrame, counts: I64, rows: I64 | None = None) -> pl.DataFr
     Returns:
         ``m`` rows with a list column for each column of ``flat``; a list without values is null.
     """
-    ends = np.cumsum(counts)
-    starts = ends - counts
-    if rows is not None:
-        none = rows < 0
-        starts, counts = (
-            np.zeros((2, len(rows)), np.int64) if not len(starts) else (starts[rows], np.where(none, 0, counts[rows]))
-        )
+    filled = np.flatnonzero(counts)
+    place = np.full(len(counts) + 1, -1, np.int64)  # the last for rows of -1
+    place[filled] = np.arange(len(filled))
+    known = [name for name in flat.columns if flat[name].null_count() < len(flat)]
+    number = pl.Series("_list", np.repeat(np.arange(len(filled), dtype=np.uint32), counts[filled])).set_sorted()
+    groups = flat.with_columns(number).group_by("_list", maintain_order=True).agg(*known)
+    ends = np.cumsum(counts[filled])
     made: dict[str, pl.Series] = {}
     for name in flat.columns:
         column = flat[name]
-        lacking = column.null_count()
-        if lacking == len(column):
-            made[name] = pl.Series([None], dtype=pl.List(column.dtype)).new_from_index(0, len(counts))
+        if name not in known:
+            made[name] = columns.nulls(len(counts if rows is None else rows), pl.List(column.dtype))
             continue
-        empty = counts == 0
-        if lacking:
-            known = np.concatenate([[0], np.cumsum(column.is_not_null().to_numpy())])
-            empty = known[starts + counts] == known[starts]
-        made[name] = columns.lists(column, starts, np.where(empty, -1, counts))
+        where = place
+        if column.has_nulls():
+            values = np.concatenate([[0], np.cumsum(column.is_not_null().to_numpy())])
+            without = values[ends] == values[ends - counts[filled]]
+            where = place.copy()
+            where[filled[without]] = -1
+        made[name] = columns.pick(groups[name], where[:-1] if rows is None else where[rows])
     return pl.DataFrame(made)

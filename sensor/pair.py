@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64, PairRule, SensorLimits
+from sensor.columns import pick
 
 FLOW, TIME = "_flow", "_time"
 """Columns a table has on its way from a decoder to the output: key of the flow and nanoseconds, both ``Int64``."""
@@ -57,12 +59,13 @@ def pair(table: pl.DataFrame, rule: PairRule, state: PairState) -> pl.DataFrame:
     keys = (FLOW, *rule.keys)
     kept = tuple(dict.fromkeys((*keys, TIME, *rule.copy)))
     lacking = [pl.lit(None, pl.Int64).alias(name) for name in kept if name not in table.columns]
-    rows = table.with_columns(lacking).select(
+    rows = (table.with_columns(lacking) if lacking else table).select(
         *kept, (rule.is_request.fill_null(False) + 2 * rule.is_response.fill_null(False)).cast(pl.Int64).alias("_role")
     )
     carried = state.waiting.height
     if carried:
-        rows = pl.concat([state.waiting.with_columns(_role=pl.lit(1, pl.Int64)), rows], how="vertical_relaxed")
+        waiting = state.waiting.with_columns(_role=pl.lit(1, pl.Int64))
+        rows = pl.concat([waiting, rows], how="vertical_relaxed", rechunk=True)
     count = rows.height
     # Hashes only propose: what they bring together is compared below, so a collision costs a match and makes none.
     key = rows.select(keys).hash_rows(seed=0).to_numpy().view(np.int64)
@@ -72,37 +75,61 @@ def pair(table: pl.DataFrame, rule: PairRule, state: PairState) -> pl.DataFrame:
     meet(key, np.minimum(role, 2), rule.once, match, waits)
     _remember(rows, np.flatnonzero(waits), kept, state)
 
-    filling = [name for name in rule.copy if name in table.columns and _worth(rows[name], table[name])]
-    found = match[carried:] >= 0
-    asked = rows.select(*dict.fromkeys((*keys, TIME, *filling)))[np.maximum(match[carried:], 0)]
-    there = asked.rename(lambda name: "asked " + name)
-    same = [pl.col(name).eq_missing(pl.col("asked " + name)) for name in keys]
-    met = pl.col("asked") & pl.all_horizontal(same)
-    duration = (pl.col(TIME) - pl.col("asked " + TIME)).clip(lower_bound=0)
-    answer = pl.col("answer")
-    table = (
-        table.hstack(there)
-        .hstack([pl.Series("asked", found), pl.Series("answer", role[carried:] == 2)])
-        .with_columns(
-            *(
-                pl.when(met & pl.col(name).is_null()).then(pl.col("asked " + name)).otherwise(pl.col(name)).alias(name)
-                for name in filling
-            ),
-            pl.when(met).then(duration).alias("event.duration"),
-            pl.when(answer).then(met).alias(rule.matched),
-        )
-        .drop("asked", "answer", *there.columns)
+    answer = np.flatnonzero(match >= 0)
+    asked = match[answer]
+    same = _same(rows.select(keys), answer, asked)
+    answer, asked = answer[same], asked[same]
+    time = rows[TIME].to_numpy()
+    duration = np.full(table.height, -1, np.int64)
+    duration[answer - carried] = np.maximum(time[answer] - time[asked], 0)
+    met = np.where(role[carried:] == 2, 0, 2)  # neither yes nor no where nothing was answered
+    met[answer - carried] = 1
+    filled = [
+        _filled(table[name], rows[name], answer, asked)
+        for name in rule.copy
+        if name in table.columns and table[name].has_nulls()
+    ]
+    spent = pl.Series("event.duration", duration)
+    table = table.with_columns(
+        *filled,
+        spent.set(spent < 0, None),
+        pick(_YES_NO, met).alias(rule.matched),
     )
-    answers = int((role[carried:] == 2).sum())
-    matched = int(table[rule.matched].sum())
-    state.matched += matched
-    state.unmatched += answers - matched
+    state.matched += len(answer)
+    state.unmatched += int((met == 0).sum())
     return rule.finish(table) if rule.finish is not None else table
 
 
-def _worth(known: pl.Series, here: pl.Series) -> bool:
-    """Whether a column can be filled in at all."""
-    return known.null_count() < len(known) and here.null_count() > 0
+_YES_NO = pl.Series([False, True, None])
+
+
+def _same(keys: pl.DataFrame, some: I64, others: I64) -> npt.NDArray[np.bool_]:
+    """Whether two rows each have the same keys, null being the same as null."""
+    left, right = (keys[rows] for rows in (some, others))
+    equal = np.ones(len(some), bool)
+    for one, other in zip(left.iter_columns(), right.iter_columns(), strict=True):
+        equal &= one.eq_missing(other).to_numpy()
+    return equal
+
+
+def _filled(here: pl.Series, known: pl.Series, answer: I64, asked: I64) -> pl.Series:
+    """``here`` with what the requests know where the answers say nothing.
+
+    Args:
+        here: A column of the table.
+        known: The same column behind the requests that waited.
+        answer: Rows of answers in ``known``.
+        asked: Rows of their requests.
+    """
+    carried = len(known) - len(here)
+    lacks = here.is_null().to_numpy()[answer - carried]
+    asked = asked[lacks]
+    if known.is_null().to_numpy()[asked].all():
+        return here
+    place = np.arange(carried, len(known))
+    place[answer[lacks] - carried] = asked
+    # Of another type where earlier batches had nothing but nulls.
+    return pick(known, place).cast(here.dtype)
 
 
 def _remember(rows: pl.DataFrame, waiting: I64, kept: tuple[str, ...], state: PairState) -> None:

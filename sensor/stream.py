@@ -10,6 +10,7 @@ import polars as pl
 
 from sensor import kernels_layout as k
 from sensor.base import I64, PDU_AFTER_GAP, PDU_CUT, PDU_MIDSTREAM, PduBatch
+from sensor.columns import pick
 from sensor.flow import addresses, ports_of, sides, times, transport_names, versions, vlans
 
 _TAGS = ((PDU_CUT, "truncated"), (PDU_AFTER_GAP, "after_gap"), (PDU_MIDSTREAM, "midstream"))
@@ -40,16 +41,15 @@ class Endpoints:
     def of(self, local: I64, direction: I64) -> dict[str, pl.Series]:
         """Address columns of messages."""
         n = self.columns.height
-        source = pl.Series((local + direction * n).astype(np.uint32))
-        target = pl.Series((local + (1 - direction) * n).astype(np.uint32))
-        rows = pl.Series(local.astype(np.uint32))
+        source = local + direction * n
+        target = local + (1 - direction) * n
         columns = {
-            "source.ip": self.both_ips.gather(source),
-            "source.port": self.both_ports.gather(source),
-            "destination.ip": self.both_ips.gather(target),
-            "destination.port": self.both_ports.gather(target),
+            "source.ip": pick(self.both_ips, source),
+            "source.port": pick(self.both_ports, source),
+            "destination.ip": pick(self.both_ips, target),
+            "destination.port": pick(self.both_ports, target),
         }
-        columns.update({name: self.columns[name].gather(rows) for name in self.columns.columns})
+        columns.update({name: pick(self.columns[name], local) for name in self.columns.columns})
         return columns
 
 
@@ -99,7 +99,7 @@ class Messages:
         columns["frame.number"] = pl.Series(self.batch.frame[pdu])
         flags = self.batch.flags[pdu] & 15
         if flags.any():
-            columns["tags"] = _TAG_TABLE.gather(pl.Series(flags.astype(np.uint32)))
+            columns["tags"] = pick(_TAG_TABLE, flags)
         return columns
 
     def places(self) -> I64:

@@ -127,6 +127,16 @@ def test_columns_that_a_batch_lacks_are_no_obstacle() -> None:
     assert later["address"].to_list() == [1, 1]
 
 
+def test_a_column_that_was_null_before_may_be_of_any_kind() -> None:
+    with_flag = table((1, 0, 8, 3, None), (1, 1, 8, 3, None), (1, 1, 7, 3, None), start=2).with_columns(
+        address=pl.Series([True, None, None])
+    )
+    (_, made), state = run(table((1, 0, 7, 3, None)).drop("address"), with_flag)
+    assert made["address"].to_list() == [True, True, None]
+    assert made["answered"].to_list() == [None, True, True]
+    assert state.matched == 2
+
+
 class Naive:
     """The rule in words, one row at a time."""
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64, U8
-from sensor.columns import some_rows
+from sensor.columns import pick, some_rows
 from sensor.decoders.dnp3 import kernel as k
 from sensor.decoders.dnp3 import names
 from sensor.decoders.dnp3.deep import DEEP_FIELDS, deep
@@ -70,11 +70,6 @@ def _objects() -> pl.Series:
     return pl.Series([f"{gv >> 8}.{gv & 255}" for gv in range(1 << 16)], dtype=pl.String)
 
 
-def _named(table: pl.Series, at: I64) -> pl.Series:
-    """Look up; -1 is null."""
-    return table.gather(np.where(at < 0, len(table) - 1, at))
-
-
 def _known(values: I64) -> pl.Series:
     """Numbers; -1 is null."""
     series = pl.Series(values)
@@ -130,8 +125,8 @@ def rows(link: I64, pdu: I64, start: I64, length: I64, error: I64, data: U8) -> 
     outcome[(iin >= 0) & ((iin & names.IIN_FAILURE) != 0)] = 1
     outcome[(kind != _RESPONSE)] = -1
 
-    function_name = _named(_FUNCTION, function)
-    link_name = _named(_LINK, np.where(framed, (octet & 15) + np.where(octet & 0x40, 16, 0), -1))
+    function_name = pick(_FUNCTION, function)
+    link_name = pick(_LINK, np.where(framed, (octet & 15) + np.where(octet & 0x40, 16, 0), -1))
     access = np.where(kind == _LINK_ONLY, 0, function)  # 0 is "other"
     request = np.where(kind == _REQUEST, function, -1)
     low, high = np.full(height, np.inf), np.full(height, -np.inf)
@@ -143,10 +138,10 @@ def rows(link: I64, pdu: I64, start: I64, length: I64, error: I64, data: U8) -> 
         {
             "_pdu": pdu,
             "event.action": function_name.zip_with(function_name.is_not_null(), link_name),
-            "event.outcome": _named(_OUTCOME, outcome),
-            "error.code": _ERROR.gather(error),
+            "event.outcome": pick(_OUTCOME, outcome),
+            "error.code": pick(_ERROR, error),
             "error.message": _message(error, np.where(error == in_fragment, error_at, -1)),
-            "dnp3.message_type": _TYPE.gather(kind),
+            "dnp3.message_type": pick(_TYPE, kind),
             "dnp3.link_source": _known(np.where(framed, source, -1)),
             "dnp3.link_destination": _known(np.where(framed, destination, -1)),
             "dnp3.link_function": link_name,
@@ -162,8 +157,8 @@ def rows(link: I64, pdu: I64, start: I64, length: I64, error: I64, data: U8) -> 
             "dnp3.confirm": _truth((header & 0x20) != 0, applied),
             "dnp3.function_code": _known(function),
             "dnp3.function": function_name,
-            "dnp3.request_function": _named(_FUNCTION, request),
-            "dnp3.access": _named(_ACCESS, access),
+            "dnp3.request_function": pick(_FUNCTION, request),
+            "dnp3.access": pick(_ACCESS, access),
             "dnp3.iin": _known(iin),
             "dnp3.iin_flags": _iin_lists(iin),
             "dnp3.object_count": _known(of(k.A_OBJECTS)),
@@ -176,7 +171,7 @@ def rows(link: I64, pdu: I64, start: I64, length: I64, error: I64, data: U8) -> 
         }
     )
     frame = frame.with_columns(
-        *lists(pl.DataFrame({"dnp3.objects": _objects().gather(flat.headers)}), app[k.A_HEADERS], which).get_columns(),
+        *lists(pl.DataFrame({"dnp3.objects": pick(_objects(), flat.headers)}), app[k.A_HEADERS], which).get_columns(),
         *_points(flat, app, which),
     )
     return _time_access(_with_deep(frame, has, start, length, app[k.A_DEEP], data))
@@ -233,7 +228,7 @@ def _points(flat: _Flat, app: I64, which: I64) -> list[pl.Series]:
             {
                 "dnp3.index": _known(flat.index),
                 "dnp3.value": pl.Series(flat.value).fill_nan(None),
-                "dnp3.quality": _named(_FLAGS, flat.flags),
+                "dnp3.quality": pick(_FLAGS, flat.flags),
             }
         ),
         app[k.A_POINTS],
@@ -243,11 +238,11 @@ def _points(flat: _Flat, app: I64, which: I64) -> list[pl.Series]:
     controls = lists(
         pl.DataFrame(
             {
-                "dnp3.control_code": _named(_CONTROL, code),
+                "dnp3.control_code": pick(_CONTROL, code),
                 "dnp3.control_count": _known(count),
                 "dnp3.control_on_time": _known(on),
                 "dnp3.control_off_time": _known(off),
-                "dnp3.control_status": _named(_STATUS, status),
+                "dnp3.control_status": pick(_STATUS, status),
             }
         ),
         app[k.A_CONTROLS],
@@ -259,7 +254,7 @@ def _points(flat: _Flat, app: I64, which: I64) -> list[pl.Series]:
 def _iin_lists(iin: I64) -> pl.Series:
     distinct, at = np.unique(iin, return_inverse=True)
     texts = [names.iin_names(int(value)) if value > 0 else None for value in distinct]
-    return pl.Series(texts, dtype=pl.List(pl.String)).gather(at)
+    return pick(pl.Series(texts, dtype=pl.List(pl.String)), at)
 
 
 def _times(milliseconds: I64) -> pl.Series:

@@ -11,7 +11,7 @@ import polars as pl
 
 from event.fields.dns import FIELDS
 from sensor.base import I64, U8, Decoder, PairRule, PduBatch
-from sensor.columns import writable
+from sensor.columns import pick, writable
 from sensor.decoders.dns import kernel as k
 from sensor.decoders.dns import names
 from sensor.decoders.dns.deep import rare
@@ -33,6 +33,8 @@ ANOMALIES = {
 
 _ERROR = pl.Series([None, *ANOMALIES], dtype=pl.String)
 _MESSAGE = pl.Series([None, *ANOMALIES.values()], dtype=pl.String)
+_OUTCOME = pl.Series(["success", "failure"])  # by the sign of the response code
+_TYPE = pl.Series(["query", "answer"])
 
 
 def _texts(text: str, start: I64, length: I64) -> pl.Series:
@@ -47,7 +49,7 @@ def _named(numbers: I64, known: dict[int, str], other: str = "{}") -> pl.Series:
     """Names of numbers; null for -1."""
     distinct, at = np.unique(numbers, return_inverse=True)
     found = [None if n < 0 else known.get(n, other.format(n)) for n in distinct.tolist()]
-    return pl.Series(found, dtype=pl.String).gather(at)
+    return pick(pl.Series(found, dtype=pl.String), at)
 
 
 def _known(numbers: I64) -> pl.Series:
@@ -59,7 +61,7 @@ def _known(numbers: I64) -> pl.Series:
 def _flags(numbers: I64) -> pl.Series:
     distinct, at = np.unique(numbers, return_inverse=True)
     found = [[name for bit, name in names.FLAGS if n & bit] or None if n >= 0 else None for n in distinct.tolist()]
-    return pl.Series(found, dtype=pl.List(pl.String)).gather(at)
+    return pick(pl.Series(found, dtype=pl.List(pl.String)), at)
 
 
 def _run(pdus: PduBatch) -> tuple[I64, I64, U8]:
@@ -122,15 +124,11 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
         {
             "_pdu": np.arange(len(pdus), dtype=np.int64),
             "event.action": op_code.str.to_lowercase(),
-            "event.outcome": pl.Series(["success", "failure", None], dtype=pl.String).gather(
-                np.where(code < 0, 2, np.where(code == 0, 0, 1))
-            ),
-            "error.code": _ERROR.gather(error),
+            "event.outcome": pick(_OUTCOME, np.sign(code)),
+            "error.code": pick(_ERROR, error),
             "error.message": _messages(error, out[k.N_ERROR_AT]),
             "dns.id": _named(out[k.N_ID], {}),
-            "dns.type": pl.Series(["query", "answer", None], dtype=pl.String).gather(
-                np.where(known, answer.astype(np.int64), 2)
-            ),
+            "dns.type": pick(_TYPE, np.where(known, answer.astype(np.int64), -1)),
             "dns.op_code": op_code,
             "dns.header_flags": _flags(header_flags),
             "dns.question.name": lower,
@@ -150,11 +148,11 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
 
 
 def _messages(error: I64, at: I64) -> pl.Series:
-    texts = _MESSAGE.gather(error)
+    texts = pick(_MESSAGE, error)
     wrong = np.flatnonzero(error)
     if not len(wrong):
         return texts
-    return texts.scatter(wrong, texts.gather(wrong) + pl.Series([f"; octet {place}" for place in at[wrong].tolist()]))
+    return texts.scatter(wrong, pick(texts, wrong) + pl.Series([f"; octet {place}" for place in at[wrong].tolist()]))
 
 
 DECODER = Decoder(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64, U8, PduBatch
-from sensor.columns import some_rows
+from sensor.columns import pick, some_rows
 from sensor.decoders.s7comm import kernel as k
 from sensor.decoders.s7comm import names
 from sensor.decoders.s7comm.deep import COTP_FIELDS, DEEP_FIELDS, Found, connection, job, known_userdata, userdata
@@ -51,6 +51,7 @@ def _table(values: Mapping[int, str], size: int = 256, other: str | None = "0x{:
 
 
 _ERROR = pl.Series([None, *ANOMALIES, None], dtype=pl.String)
+_SENTENCES = pl.Series([None, *ANOMALIES.values()], dtype=pl.String)
 _COTP = _table(names.COTP)
 _ROSCTR = _table(names.ROSCTR)
 _TYPE = pl.Series(["request", "response", "push", None], dtype=pl.String)
@@ -89,11 +90,6 @@ def _functions() -> tuple[pl.Series, pl.Series, pl.Series]:
 _FUNCTION, _ACCESS, _SUB = _functions()
 _PLUS_AT = np.full(1 << 16, -1, np.int64)
 _PLUS_AT[list(names.PLUS_FUNCTIONS)] = np.arange(_PLUS, _PLUS + len(names.PLUS_FUNCTIONS))
-
-
-def _named(table: pl.Series, at: I64) -> pl.Series:
-    """Look up; -1 is null."""
-    return table.gather(np.where(at < 0, len(table) - 1, at))
 
 
 def _known(values: I64) -> pl.Series:
@@ -148,27 +144,27 @@ def rows(pdus: PduBatch, cotp: I64, pdu: I64, start: I64, length: I64, error: I6
     outcome = np.where(answered, (of(k.S_FAILED) > 0).astype(np.int64), -1)
     value = of(k.S_VALUE)
     value[error != k.OK] = -1
-    function_name, cotp_name = _named(_FUNCTION, at), _named(_COTP, cotp[k.T_TYPE][pdu])
+    function_name, cotp_name = pick(_FUNCTION, at), pick(_COTP, cotp[k.T_TYPE][pdu])
     session = opcode >= 0
     action = function_name.zip_with(function_name.is_not_null(), pl.Series(cotp_name))
     columns: dict[str, pl.Series | I64] = {
         "_pdu": pdu,
         "event.action": action,
-        "event.outcome": _named(_OUTCOME, outcome),
-        "error.code": _ERROR.gather(error),
+        "event.outcome": pick(_OUTCOME, outcome),
+        "error.code": pick(_ERROR, error),
         "error.message": _messages(error),
         "cotp.pdu_type": cotp_name,
-        "cotp.protocol": _named(_PROTOCOL, of(k.S_PROTOCOL)),
-        "s7comm.rosctr": _named(_ROSCTR, rosctr),
-        "s7comm.message_type": _named(_TYPE, message_type),
+        "cotp.protocol": pick(_PROTOCOL, of(k.S_PROTOCOL)),
+        "s7comm.rosctr": pick(_ROSCTR, rosctr),
+        "s7comm.message_type": pick(_TYPE, message_type),
         "s7comm.pdu_reference": _known(of(k.S_REFERENCE)),
         "s7comm.function_code": _known(function),
         "s7comm.function": function_name.set(pl.Series(at >= _PLUS), None),
-        "s7comm.access": _named(_ACCESS, at),
+        "s7comm.access": pick(_ACCESS, at),
         "s7comm.group_code": _known(group),
-        "s7comm.group": _named(_GROUP, group),
+        "s7comm.group": pick(_GROUP, group),
         "s7comm.sub_function_code": _known(sub),
-        "s7comm.sub_function": _named(_SUB, np.where(group >= 0, at, -1)),
+        "s7comm.sub_function": pick(_SUB, np.where(group >= 0, at, -1)),
         "s7comm.error_class": _known(np.where(word >= 0, word >> 8, -1)),
         "s7comm.error_code": _known(np.where(word >= 0, word & 255, -1)),
         "s7comm.error": _error_names(np.where(word > 0, word, np.where(bad >= 0, -2 - bad, -1))),
@@ -177,7 +173,7 @@ def rows(pdus: PduBatch, cotp: I64, pdu: I64, start: I64, length: I64, error: I6
         "s7comm.value_min": _known(value),
         "s7comm.value_max": _known(value),
         "s7comm_plus.version": _known(of(k.S_VERSION)),
-        "s7comm_plus.opcode": _named(_OPCODE, np.where(session, opcode, -1)),
+        "s7comm_plus.opcode": pick(_OPCODE, np.where(session, opcode, -1)),
         "s7comm_plus.function_code": _known(plus),
         "s7comm_plus.function": _plus_names(plus, function_name),
     }
@@ -211,12 +207,12 @@ def _items(items: I64, s7: I64, which: I64, data: U8) -> list[pl.Series]:
     in_db = (area == 0x84) | (area == 0x85)
     text = pl.DataFrame(
         {
-            "short": _named(_AREA_SHORT, area),
+            "short": pick(_AREA_SHORT, area),
             "db": db,
             "byte": address >> 3,
             "bit": address & 7,
             "number": address,
-            "transport": _named(_TRANSPORT, items[k.I_TRANSPORT]),
+            "transport": pick(_TRANSPORT, items[k.I_TRANSPORT]),
             "count": items[k.I_COUNT],
             "numbered": numbered,
             "in_db": in_db,
@@ -239,7 +235,7 @@ def _items(items: I64, s7: I64, which: I64, data: U8) -> list[pl.Series]:
     flat = pl.DataFrame(
         {
             "s7comm.items": names_of,
-            "s7comm.area": _named(_AREA, area),
+            "s7comm.area": pick(_AREA, area),
             "s7comm.db_number": _known(np.where(known, np.where(in_db, db, 0), -1)),
             "s7comm.address": _known(np.where(known, address, -1)),
         }
@@ -263,7 +259,7 @@ def _values(values: I64, s7: I64, which: I64, data: U8) -> list[pl.Series]:
 
 
 def _messages(error: I64) -> pl.Series:
-    return pl.Series([None, *ANOMALIES.values()], dtype=pl.String).gather(error)
+    return pick(_SENTENCES, error)
 
 
 def _error_names(error: I64) -> pl.Series:
@@ -276,7 +272,7 @@ def _error_names(error: I64) -> pl.Series:
         return None if value >= -1 else names.RETURN_CODES.get(code, f"return_code_0x{code:02x}")
 
     distinct, at = np.unique(error, return_inverse=True)
-    return pl.Series([name(int(value)) for value in distinct], dtype=pl.String).gather(at)
+    return pick(pl.Series([name(int(value)) for value in distinct], dtype=pl.String), at)
 
 
 def _plus_names(plus: I64, named: pl.Series) -> pl.Series:
@@ -288,7 +284,7 @@ def _plus_names(plus: I64, named: pl.Series) -> pl.Series:
 
 def _hex4(numbers: I64) -> pl.Series:
     distinct, at = np.unique(numbers, return_inverse=True)
-    return pl.Series([f"{int(v) & 0xFFFF:04x}" for v in distinct], dtype=pl.String).gather(at)
+    return pick(pl.Series([f"{int(v) & 0xFFFF:04x}" for v in distinct], dtype=pl.String), at)
 
 
 def _with_deep(frame: pl.DataFrame, pdus: PduBatch, cotp: I64, pdu: I64, has: I64, s7: I64, data: U8) -> pl.DataFrame:
