@@ -38,15 +38,20 @@ def lists(flat: pl.Series, start: I64, count: I64 | I32) -> pl.Series:
     return places.list.eval(gather)
 
 
-def pick(series: pl.Series, index: npt.NDArray[np.signedinteger]) -> pl.Series:
-    """The entries that ``index`` names, null where it is negative.
+def places(index: npt.NDArray[np.signedinteger]) -> pl.Series:
+    """An index for ``Series[...]``; a negative number gives null.
 
     ``Series[...]`` with a column of ``UInt32`` goes straight to Polars' kernel; ``Series.gather`` builds a query first,
     which took ten times as long for some thousand rows.
     """
-    places = pl.Series(index.astype(np.uint32))
     lacks = index < 0
-    return series[places.set(pl.Series(lacks), None) if lacks.any() else places]
+    series = pl.Series(index.astype(np.uint32))
+    return series.set(pl.Series(lacks), None) if lacks.any() else series
+
+
+def pick(series: pl.Series, index: npt.NDArray[np.signedinteger]) -> pl.Series:
+    """The entries that ``index`` names, null where it is negative."""
+    return series[places(index)]
 
 
 def word_table(words: Iterable[str | None]) -> pl.Series:

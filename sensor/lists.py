@@ -26,7 +26,7 @@ def lists(flat: pl.DataFrame, counts: I64, rows: I64 | None = None) -> pl.DataFr
     known = [name for name in flat.columns if flat[name].null_count() < len(flat)]
     number = pl.Series("_list", np.repeat(np.arange(len(filled), dtype=np.uint32), counts[filled])).set_sorted()
     groups = flat.with_columns(number).group_by("_list", maintain_order=True).agg(*known)
-    ends = np.cumsum(counts[filled])
+    starts = np.cumsum(counts[filled]) - counts[filled]
     made: dict[str, pl.Series] = {}
     for name in flat.columns:
         column = flat[name]
@@ -35,9 +35,7 @@ def lists(flat: pl.DataFrame, counts: I64, rows: I64 | None = None) -> pl.DataFr
             continue
         where = place
         if column.has_nulls():
-            values = np.concatenate([[0], np.cumsum(column.is_not_null().to_numpy())])
-            without = values[ends] == values[ends - counts[filled]]
             where = place.copy()
-            where[filled[without]] = -1
+            where[filled[~np.logical_or.reduceat(column.is_not_null().to_numpy(), starts)]] = -1
         made[name] = columns.pick(groups[name], where[:-1] if rows is None else where[rows])
     return pl.DataFrame(made)

@@ -160,7 +160,10 @@ class Reassembler:
     ) -> Joined:
         """Join, all at once, the parts of keys that have nothing but whole messages in these parts.
 
-        What comes out is what ``add`` would give, part by part; it needs no room for what is open in between.
+        The parts behind the last end of a message do not count, for they are of one that goes on later. Where only the
+        part before can tell whether a part begins a message, those up to the first end do not count either: they may
+        be of one that began earlier. What comes out is what ``add`` would give, part by part, if it gets the parts
+        that are left; it needs no room for what is open in between.
 
         Args:
             names: Distinct keys.
@@ -178,12 +181,24 @@ class Reassembler:
         from sensor._reassemble_kernels import join
 
         odd = np.fromiter((name in self._open for name in names), np.int64, len(names))
-        made = np.empty((3, len(key)), np.int64)
-        octets = np.empty(int(length.sum()), np.uint8)
+        place = np.arange(len(key))
+        ends = np.flatnonzero(last)
+        final = np.full(len(names), -1, np.int64)
+        final[key[ends]] = ends  # of several the last one stays
+        inner = place <= final[key]
+        if not (first >= 0).any():  # whatever was open ends with the first end
+            begin = np.full(len(names), len(key), np.int64)
+            begin[key[ends[::-1]]] = ends[::-1] + 1
+            inner &= (odd[key] == 0) | (place >= begin[key])
+            odd[:] = 0
+        rows = np.flatnonzero(inner)
+        made = np.empty((3, len(rows)), np.int64)
+        octets = np.empty(int(length[rows].sum()), np.uint8)
         count = join(
-            data, key, first, last, sequence, start, length, self.modulus, self.message_bytes, odd, made, octets
-        )
-        return Joined(made[0, :count], made[1, :count], made[2, :count], octets, odd[key] != 0)
+            data, key[rows], first[rows], last[rows], sequence[rows], start[rows], length[rows],
+            self.modulus, self.message_bytes, odd, made, octets,
+        )  # fmt: skip
+        return Joined(rows[made[0, :count]], made[1, :count], made[2, :count], octets, (~inner) | (odd[key] != 0))
 
     def drop(self, key: Hashable) -> list[Broken]:
         """Give up what is open under ``key``."""

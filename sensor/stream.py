@@ -10,7 +10,7 @@ import polars as pl
 
 from sensor import kernels_layout as k
 from sensor.base import I64, PDU_AFTER_GAP, PDU_CUT, PDU_MIDSTREAM, PduBatch
-from sensor.columns import pick
+from sensor.columns import pick, places
 from sensor.flow import addresses, ports_of, sides, times, transport_names, versions, vlans
 
 _TAGS = ((PDU_CUT, "truncated"), (PDU_AFTER_GAP, "after_gap"), (PDU_MIDSTREAM, "midstream"))
@@ -41,15 +41,14 @@ class Endpoints:
     def of(self, local: I64, direction: I64) -> dict[str, pl.Series]:
         """Address columns of messages."""
         n = self.columns.height
-        source = local + direction * n
-        target = local + (1 - direction) * n
+        source, target, row = (places(of) for of in (local + direction * n, local + (1 - direction) * n, local))
         columns = {
-            "source.ip": pick(self.both_ips, source),
-            "source.port": pick(self.both_ports, source),
-            "destination.ip": pick(self.both_ips, target),
-            "destination.port": pick(self.both_ports, target),
+            "source.ip": self.both_ips[source],
+            "source.port": self.both_ports[source],
+            "destination.ip": self.both_ips[target],
+            "destination.port": self.both_ports[target],
         }
-        columns.update({name: pick(self.columns[name], local) for name in self.columns.columns})
+        columns.update({name: self.columns[name][row] for name in self.columns.columns})
         return columns
 
 

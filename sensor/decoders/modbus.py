@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from sensor.base import Decoder, PairRule, PduBatch, Repeat
-from sensor.columns import I32, lists, look_up, messages, numbers, some_rows, word_table, writable
+from sensor.columns import I32, lists, look_up, messages, numbers, places, some_rows, word_table, writable
 from sensor.decoders import _modbus_kernels as k
 
 FUNCTIONS = {
@@ -400,40 +400,57 @@ def finish_pairs(table: pl.DataFrame) -> pl.DataFrame:
     """
     answers = pl.col("modbus.matched").fill_null(False) & (pl.col("event.outcome") == "success")
     code = pl.col("modbus.function_code")
+    bits = code.is_in([1, 2])
     asked, carried = pl.col("modbus.quantity"), pl.col("modbus.values").list.len().cast(pl.Int64)
-    bits = answers & code.is_in([1, 2])
-    if table.select(bits.any()).item():
-        fits = bits & (carried >= asked)
-        cut = pl.col("modbus.values").list.head(asked)
-        table = table.with_columns(
-            _bits=carried, **{"modbus.values": pl.when(fits).then(cut).otherwise("modbus.values")}
+    facts = table.select(
+        (answers & bits & (carried >= asked)).fill_null(False).alias("fits"),
+        (
+            answers
+            & code.is_in([1, 2, 3, 4, 23])
+            & pl.col("error.code").is_null()
+            & (carried != pl.when(bits).then((asked + 7) // 8 * 8).otherwise(asked))
         )
-        value = pl.col("modbus.values").list
-        table = table.with_columns(
-            pl.when(fits).then(value.min()).otherwise("modbus.value_min").alias("modbus.value_min"),
-            pl.when(fits).then(value.max()).otherwise("modbus.value_max").alias("modbus.value_max"),
-            pl.when(fits & (carried == 1)).then(value.first()).otherwise("modbus.value").alias("modbus.value"),
-        )
-        carried = pl.coalesce("_bits", carried)
-    want = pl.when(bits).then((asked + 7) // 8 * 8).otherwise(asked)
-    wrong = (
-        answers
-        & code.is_in([1, 2, 3, 4, 23])
-        & pl.col("error.code").is_null()
-        & asked.is_not_null()
-        & (carried != want)
+        .fill_null(False)
+        .alias("wrong"),
     )
-    if table.select(wrong.any()).item():
-        table = table.with_columns(
-            pl.when(wrong).then(pl.lit("response_size_mismatch")).otherwise("error.code").alias("error.code"),
-            pl.when(wrong)
-            .then(
-                pl.format(_EXPECTED["response_size_mismatch"].replace("{0}", "{}").replace("{1}", "{}"), want, carried)
-            )
-            .otherwise("error.message")
-            .alias("error.message"),
+    wrong = facts["wrong"].arg_true()
+    if len(wrong):
+        text = _EXPECTED["response_size_mismatch"].replace("{0}", "{}").replace("{1}", "{}")
+        want = pl.when(bits).then((asked + 7) // 8 * 8).otherwise(asked)
+        table = _put(
+            table,
+            wrong,
+            table[wrong].select(
+                pl.lit("response_size_mismatch").alias("error.code"),
+                pl.format(text, want, carried).alias("error.message"),
+            ),
         )
-    return table.drop("_bits", strict=False)
+    fits = facts["fits"].arg_true()
+    if len(fits):
+        value = pl.col("modbus.values").list
+        some = table[fits].with_columns(value.head(asked))
+        one = pl.when(value.len() == 1).then(value.first()).otherwise("modbus.value")
+        table = _put(
+            table,
+            fits,
+            some.select(
+                "modbus.values",
+                value.min().alias("modbus.value_min"),
+                value.max().alias("modbus.value_max"),
+                one.alias("modbus.value"),
+            ),
+        )
+    return table
+
+
+def _put(table: pl.DataFrame, rows: pl.Series, some: pl.DataFrame) -> pl.DataFrame:
+    """Replace columns in some rows."""
+    index = np.arange(table.height)
+    index[rows.to_numpy()] = np.arange(table.height, table.height + some.height)
+    place = places(index)
+    return table.with_columns(
+        pl.concat([table[name], some[name].cast(table[name].dtype)], rechunk=True)[place] for name in some.columns
+    )
 
 
 PAIR = PairRule(

@@ -141,12 +141,29 @@ def test_join_is_add_at_once(
         int(i): joined.octets[start : start + size].tobytes()
         for i, start, size in zip(joined.part, joined.start, joined.length, strict=True)
     }
-    assert 1 not in {parts[i][0] for i in got} or not begun
     wanted = {}
     for i, (key, first, last, number, octets) in enumerate(parts):
+        counted = number if numbered else None
         begins = first if numbered else key not in other
-        message, broken = other.add(key, octets, first=begins, last=last, sequence=number if numbered else None)
-        assert joined.left[i] or not broken
-        if message is not None and not joined.left[i]:
-            wanted[i] = message
+        message, broken = other.add(key, octets, first=begins, last=last, sequence=counted)
+        if joined.left[i]:
+            begins = first if numbered else key not in one
+            assert one.add(key, octets, first=begins, last=last, sequence=counted) == (message, broken)
+        else:
+            assert not broken
+            if message is not None:
+                wanted[i] = message
     assert got == wanted
+    assert (one.keys(), one.counters) == (other.keys(), other.counters)
+
+
+def test_a_message_that_goes_on_later_keeps_no_other_from_being_joined() -> None:
+    parts = Reassembler()
+    parts.add("a", b"early ", first=True, last=False)
+    data = np.frombuffer(b"endonetwolate", np.uint8).copy()
+    length = np.array([3, 3, 3, 4], np.int64)
+    unknown = np.full(4, -1, np.int64)
+    last = np.array([1, 0, 1, 0], np.int64)
+    joined = parts.join(["a"], np.zeros(4, np.int64), data, unknown, last, unknown, np.cumsum(length) - length, length)
+    assert (joined.part.tolist(), joined.octets.tobytes()) == ([2], b"onetwo")
+    assert joined.left.tolist() == [True, False, False, True]

@@ -164,8 +164,8 @@ def rows(link: I64, pdu: I64, start: I64, length: I64, error: I64, data: U8) -> 
             "dnp3.object_count": _known(of(k.A_OBJECTS)),
             "dnp3.range_low": _known(of(k.A_LOW)),
             "dnp3.range_high": _known(of(k.A_HIGH)),
-            "dnp3.value_min": pl.Series(np.where(np.isinf(low) & (low > high), np.nan, low)).fill_nan(None),
-            "dnp3.value_max": pl.Series(np.where(np.isinf(high) & (low > high), np.nan, high)).fill_nan(None),
+            "dnp3.value_min": pl.Series(np.where(np.isinf(low) & (low > high), np.nan, low), nan_to_null=True),
+            "dnp3.value_max": pl.Series(np.where(np.isinf(high) & (low > high), np.nan, high), nan_to_null=True),
             "dnp3.time": _times(of(k.A_TIME)),
             "dnp3.crc_errors": _known(np.where(crc > 0, crc, -1)),
         }
@@ -227,7 +227,7 @@ def _points(flat: _Flat, app: I64, which: I64) -> list[pl.Series]:
         pl.DataFrame(
             {
                 "dnp3.index": _known(flat.index),
-                "dnp3.value": pl.Series(flat.value).fill_nan(None),
+                "dnp3.value": pl.Series(flat.value, nan_to_null=True),
                 "dnp3.quality": pick(_FLAGS, flat.flags),
             }
         ),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sensor.base import I64, U8, PduBatch
-from sensor.columns import pick, some_rows
+from sensor.columns import nulls, pick, places
 from sensor.decoders.s7comm import kernel as k
 from sensor.decoders.s7comm import names
 from sensor.decoders.s7comm.deep import COTP_FIELDS, DEEP_FIELDS, Found, connection, job, known_userdata, userdata
@@ -290,20 +290,20 @@ def _hex4(numbers: I64) -> pl.Series:
 def _with_deep(frame: pl.DataFrame, pdus: PduBatch, cotp: I64, pdu: I64, has: I64, s7: I64, data: U8) -> pl.DataFrame:
     """Fill in what is read one message at a time."""
     kind = cotp[k.T_TYPE][pdu]
-    opening = np.flatnonzero(np.isin(kind, (0xE0, 0xD0, 0x80, 0x70)))
-    found: list[tuple[int, Found]] = [(int(i), connection(pdus.payload(int(pdu[i])))) for i in opening]
-    frame = _fill(frame, found, COTP_FIELDS)
+    opening = np.flatnonzero(np.isin(kind, (0xE0, 0xD0, 0x80, 0x70))).tolist()
+    frame = _fill(frame, opening, [connection(pdus.payload(int(pdu[i]))) for i in opening], COTP_FIELDS)
 
     function, group, sub = s7[k.S_FUNCTION], s7[k.S_GROUP], s7[k.S_SUB]
     told = np.flatnonzero((function >= 0x1A) | ((group == 4) & (sub == 1)) | np.isin(group, (0, 1, 2, 3, 7)))
     if not len(told):
-        return _fill(frame, [], DEEP_FIELDS)
+        return _fill(frame, [], [], DEEP_FIELDS)
     octets = data.tobytes()
     is_job = function >= 0
     at = np.where(is_job, s7[k.S_PARAMETER], s7[k.S_DATA])
     size = np.where(is_job, s7[k.S_PARAMETER_LENGTH], s7[k.S_DATA_LENGTH])
     asks = np.where(is_job, s7[k.S_ROSCTR] == 1, np.isin(s7[k.S_TYPE], (4, 7)))
-    found = []
+    rows: list[int] = []
+    found: list[Found] = []
     for row, code, of_group, of_sub, begin, count, is_request in zip(
         has[told].tolist(), *(column[told].tolist() for column in (function, group, sub, at, size, asks)), strict=True
     ):
@@ -314,23 +314,26 @@ def _with_deep(frame: pl.DataFrame, pdus: PduBatch, cotp: I64, pdu: I64, has: I6
             read = known_userdata if count <= _REMEMBERED else userdata
             one = read(of_group, of_sub, body, is_request)
         if one:
-            found.append((row, one))
-    return _fill(frame, found, DEEP_FIELDS)
+            rows.append(row)
+            found.append(one)
+    return _fill(frame, rows, found, DEEP_FIELDS)
 
 
-def _fill(frame: pl.DataFrame, found: list[tuple[int, Found]], fields: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Put what was found into columns; one that is there keeps its value in the other rows."""
-    places: dict[str, list[int]] = {name: [] for name in fields}
-    contents: dict[str, list[object]] = {name: [] for name in fields}
-    for row, one in found:
-        for name, value in one.items():
-            places[name].append(row)
-            contents[name].append(value)
+def _fill(frame: pl.DataFrame, rows: list[int], found: list[Found], fields: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Put what was found in some rows into columns; one that is there keeps its value in the other rows."""
+    numbers: dict[int, int] = {}  # what is remembered is one object for many rows
+    number = [numbers.setdefault(id(one), len(numbers)) for one in found]
+    distinct = {id(one): one for one in found}.values()
+    index = np.full(frame.height, -1, np.int64)
+    index[rows] = number
+    place = places(index)
+    named = {name for one in distinct for name in one}
     filled = []
     for name, dtype in fields.items():
         there = name in frame.columns
-        if there and not places[name]:
-            continue
-        new = some_rows(frame.height, np.array(places[name], np.int64), contents[name], dtype).alias(name)
-        filled.append(new.zip_with(new.is_not_null(), frame[name]) if there else new)
+        if name in named:
+            new = pl.Series(name, [one.get(name) for one in distinct], dtype=dtype)[place]
+            filled.append(new.zip_with(new.is_not_null(), frame[name]) if there else new)
+        elif not there:
+            filled.append(nulls(frame.height, dtype).alias(name))
     return frame.with_columns(filled)
