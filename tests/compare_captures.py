@@ -42,6 +42,9 @@ class Comparison:
     moved: int = 0
     """Of the matched ones, those that we count for another frame: TShark dissects what came after a gap at once,
     we wait for the gap to be filled, and a message ends in the frame that let it out."""
+    copies: int = 0
+    """Of the missing ones, those in a segment that repeats an earlier one octet for octet: TShark dissects each copy,
+    we take the bytes of a stream once."""
     addresses_matched: int = 0
     addresses_missing: Bag = field(default_factory=Counter)
     error: str | None = None
@@ -76,6 +79,7 @@ class Comparison:
             "matched": self.matched,
             "moved": self.moved,
             "missing": self.missing.total(),
+            "copies": self.copies,
             "extra": self.extra.total(),
             "addresses_matched": self.addresses_matched,
             "addresses_missing": self.addresses_missing.total(),
@@ -228,13 +232,35 @@ def values(row: Row, names: tuple[str, ...]) -> Iterator[int]:
         yield from value if isinstance(value, list) else () if value is None else (value,)
 
 
-def with_tshark(result: Comparison, path: Path, rows: list[Row]) -> None:
+def repeated_frames(capture: Path) -> set[int]:
+    """Frames whose TCP segment an earlier one held: same ends, same sequence number, same octets."""
+    from scapy.layers.inet import IP, TCP
+    from scapy.utils import PcapReader
+
+    seen: set[tuple[object, ...]] = set()
+    found: set[int] = set()
+    with PcapReader(str(capture)) as packets:
+        for frame, packet in enumerate(packets, 1):
+            if IP not in packet or TCP not in packet or not packet[TCP].payload:
+                continue
+            ip, tcp = packet[IP], packet[TCP]
+            segment = (ip.src, ip.dst, tcp.sport, tcp.dport, tcp.seq, bytes(tcp.payload))
+            if segment in seen:
+                found.add(frame)
+            seen.add(segment)
+    return found
+
+
+def with_tshark(result: Comparison, capture: Path, path: Path, rows: list[Row]) -> None:
     """Fill in a comparison with TShark's fields."""
     reading = READINGS[result.protocol]
     expected = list(tsv(path))
     result.count(
         bag(item for row in expected for item in reading.theirs(row)), bag(map(reading.ours, rows)), frames=True
     )
+    if result.missing:
+        again = repeated_frames(capture)
+        result.copies = sum(count for message, count in result.missing.items() if frame_of(message) in again)
     if reading.their_addresses is None:
         return
     theirs: Bag = Counter(
@@ -344,7 +370,7 @@ def compare(capture: Path, protocol: str) -> list[Comparison]:
         result.error = ended
     for result, (against, path) in zip(results, jobs, strict=True):
         if against == "tshark":
-            with_tshark(result, path, rows)
+            with_tshark(result, capture, path, rows)
         else:
             result.count(zeek_expected(protocol, path), zeek_ours(protocol, rows))
     return results
@@ -374,22 +400,25 @@ def main(arguments: list[str] | None = None) -> int:
         for capture in captures(protocol):
             for result in compare(capture, protocol):
                 failed |= result.error is not None
-                for name in ("matched", "missing", "extra", "addresses_matched", "addresses_missing"):
+                for name in ("matched", "missing", "copies", "extra", "addresses_matched", "addresses_missing"):
                     value = result.as_json()[name]
                     totals[protocol, result.against, name] += value if isinstance(value, int) else 0
                 report(result, as_json=chosen.json, show=chosen.show)
     if not chosen.json:
         print()
         for protocol, against in dict.fromkeys((protocol, against) for protocol, against, _ in totals):
-            counts = {name: totals[protocol, against, name] for name in ("matched", "missing", "extra")}
-            expected = counts["matched"] + counts["missing"]
-            share = 100 * counts["matched"] / expected if expected else 100.0
+            counts = {name: totals[protocol, against, name] for name in ("matched", "missing", "copies", "extra")}
             found, lost = (totals[protocol, against, f"addresses_{name}"] for name in ("matched", "missing"))
-            print(
-                f"{protocol:8} {against:16} matched {counts['matched']} of {expected} ({share:.2f} %), "
-                f"extra {counts['extra']}; addresses {found} of {found + lost}"
-            )
+            line = f"{protocol:8} {against:16} matched {share(counts['matched'], counts['missing'])}"
+            if counts["copies"]:
+                line += f", copies left out {share(counts['matched'], counts['missing'] - counts['copies'])}"
+            print(f"{line}, extra {counts['extra']}; addresses {found} of {found + lost}")
     return 1 if failed else 0
+
+
+def share(found: int, lost: int) -> str:
+    """``99 of 100 (99.00 %)``."""
+    return f"{found} of {found + lost} ({100 * found / (found + lost) if found + lost else 100:.2f} %)"
 
 
 def report(result: Comparison, *, as_json: bool, show: int) -> None:
@@ -399,7 +428,8 @@ def report(result: Comparison, *, as_json: bool, show: int) -> None:
         return
     print(
         f"{result.protocol:8} {result.against:14} {result.capture[:60]:60} "
-        f"matched {result.matched:6} (moved {result.moved:3}) missing {result.missing.total():5} "
+        f"matched {result.matched:6} (moved {result.moved:3}) "
+        f"missing {result.missing.total():5} (copies {result.copies:3}) "
         f"extra {result.extra.total():5} "
         f"addresses -{result.addresses_missing.total()}" + (f"  ended: {result.error}" if result.error else "")
     )
