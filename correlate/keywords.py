@@ -9,7 +9,7 @@ too little.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from correlate.atoms import Matcher, text_of
+from correlate.buffers import Texts, exported
 from correlate.columns import NOTHING, Codes, elements
 from correlate.scan import Literals
 
@@ -25,13 +26,11 @@ NOT_SEARCHED = frozenset(
 )
 """Columns that keywords do not look into: they are ours, not the event's content."""
 
+ORIGINAL = "event.original"
 RUN = re.compile(r"[ -~]+")
 """Printable ASCII."""
 ODD = ("\N{KELVIN SIGN}".encode(), "\N{LATIN SMALL LETTER LONG S}".encode())
 """Characters beyond ASCII that fold into it."""
-ODD_JSON = (*ODD, b"\\u", b"\\/")
-"""Spellings in JSON that the pass does not see through."""
-
 _SHORTEST = 3  # characters of a run below which it is found everywhere
 _ESCAPED = re.compile(rb"(?<!\\)(?:\\\\)*\\[u/]")  # not the u of a folder behind a backslash
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
@@ -44,15 +43,25 @@ class Keywords:
         sets: Signature to the atoms that hold.
     """
 
-    def __init__(self, atoms: Sequence[tuple[int, str, Any]], *, one_pass: bool = True, kept: bytes = b"") -> None:
+    def __init__(
+        self,
+        atoms: Sequence[tuple[int, str, Any]],
+        *,
+        in_columns: bool = False,
+        one_pass: bool = True,
+        kept: bytes = b"",
+    ) -> None:
         """Prepare.
 
         Args:
             atoms: (number of the atom, operator, payload).
+            in_columns: All values of an event are in columns of their own; what else is in ``event.original`` are names
+                of members and what a collector added, which are no content.
             one_pass: Use Hyperscan where it is installed.
             kept: What ``dump`` of the same atoms gave.
         """
         self._one_pass = one_pass
+        self._passed_over = NOT_SEARCHED | {ORIGINAL} if in_columns else NOT_SEARCHED
         self._kept = kept
         self._texts = Matcher([one for one in atoms if one[1] != "num"], one_pass=one_pass)
         self._numbers = Matcher([one for one in atoms if one[1] == "num"], one_pass=one_pass)
@@ -91,22 +100,16 @@ class Keywords:
             self.sets.append(holds)
         return found
 
-    def encode(self, events: pl.DataFrame, numbered: Mapping[str, Codes] | None = None) -> Codes:
-        """Signature of each row over all its texts and numbers, ``int64[n]``.
-
-        Args:
-            events: The rows.
-            numbered: Columns of texts whose distinct values are numbered, see ``Signatures.encode_numbered``: each
-                text is looked into once there.
-        """
-        numbered = numbered or {}
+    def encode(self, events: pl.DataFrame) -> Codes:
+        """Signature of each row over all its texts and numbers, ``int64[n]``."""
         kinds = dict(zip(events.columns, events.dtypes, strict=True))
-        searched = [name for name in events.columns if name not in NOT_SEARCHED]
-        texts = [name for name in searched if kinds[name] == pl.String]
-        found = list(self._in_numbered(events, {name: numbered[name] for name in texts if name in numbered}))
-        whole = [name for name in texts if name not in numbered]
-        if whole:
-            found += self._in_texts(events.select(whole))
+        searched = [name for name in events.columns if name not in self._passed_over]
+        found = list(self._in_texts(events.select(name for name in searched if kinds[name] == pl.String)))
+        if ORIGINAL in self._passed_over and ORIGINAL in kinds and "event.kind" in kinds:
+            rows = (events["event.kind"] == "pipeline_error").fill_null(False).arg_true().to_numpy()
+            if len(rows):
+                some = self._in_texts(events.select(ORIGINAL)[rows])
+                found += [(int(rows[place]), atoms) for place, atoms in some]
         for name in searched:
             if isinstance(kinds[name], pl.List):
                 series, rows = elements(events[name])
@@ -122,34 +125,49 @@ class Keywords:
             codes[row] = self.intern(atoms)
         return codes
 
-    def _in_numbered(self, events: pl.DataFrame, numbered: Mapping[str, Codes]) -> Iterator[tuple[int, frozenset[int]]]:
-        """Rows and atoms of columns of which each distinct text is looked into once."""
-        pieces: list[str] = []
-        owners: list[tuple[str, int]] = []
-        for name, numbers in numbered.items():
-            top = int(numbers.max()) + 1
-            first = np.full(top + 1, -1, np.int64)
-            first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
-            used = np.flatnonzero(first[:top] >= 0)
-            pieces += events[name].gather(first[used]).to_list()
-            owners += [(name, number) for number in used.tolist()]
-        raw = [piece.encode() for piece in pieces]
-        ends = np.cumsum(np.fromiter(map(len, raw), np.int64, len(raw)) + 1)
-        for place, atoms in self._look(b"\x03".join(raw), ends, pieces.__getitem__):
-            name, number = owners[place]
-            for row in np.flatnonzero(numbered[name] == number).tolist():
-                yield row, atoms
-
     def _in_texts(self, columns: pl.DataFrame) -> Iterator[tuple[int, frozenset[int]]]:
-        """Rows and atoms of columns that are looked into whole."""
+        """Rows and atoms of columns of texts."""
+        height = columns.height
+        columns = columns.select(one for one in columns if one.null_count() < height)
+        if not columns.width:
+            return
+        if not self._everywhere and self._ready().native:
+            with exported(columns) as texts:
+                if texts is not None:
+                    for name, some in texts.items():
+                        yield from self._in_pieces(some, columns[name])
+                    return
         # Rows without a value take no place: they end where the row before does, and nothing is found in them.
         ends = columns.select((pl.all().str.len_bytes().cast(pl.Int64) + 1).fill_null(0).cum_sum())
         joined = columns.select(pl.all().str.join("\x03"))
         for name in columns.columns:
-            if len(columns):
-                yield from self._look(
-                    (joined[name][0] or "").encode(), ends[name].to_numpy(), columns[name].__getitem__
-                )
+            yield from self._look((joined[name][0] or "").encode(), ends[name].to_numpy(), columns[name].__getitem__)
+
+    def _in_pieces(self, texts: Sequence[Texts], column: pl.Series) -> Iterator[tuple[int, frozenset[int]]]:
+        """Rows and atoms of one column of texts, searched where they lie."""
+        for some in texts:
+            rows, runs = self._ready().find_in(some)
+            pairs = np.unique(rows * (len(self._runs) + len(ODD)) + runs)
+            yield from self._confirmed(pairs, column.__getitem__)
+
+    def _confirmed(self, pairs: Codes, text_at: Callable[[int], str | None]) -> Iterator[tuple[int, frozenset[int]]]:
+        """Places and atoms that hold, of places and the runs that were found there, as one number."""
+        width = len(self._runs) + len(ODD)
+        for pair in pairs.tolist():
+            piece, run = divmod(pair, width)
+            if run >= len(self._runs):
+                yield piece, self._texts.holds(text_at(piece) or "")
+                continue
+            sure = [atom for atom, sole in self._of_run[run] if sole is None or sole.holds(text_at(piece) or "")]
+            if sure:
+                yield piece, frozenset(sure)
+
+    def _ready(self) -> Literals:
+        if self._pass is None:
+            literals = [*map(str.encode, self._runs), *ODD]
+            least = min(map(len, self._runs))  # no keyword is in a shorter text, however it is spelled
+            self._pass = Literals(literals, caseless=True, least=least, one_pass=self._one_pass)
+        return self._pass
 
     def _look(
         self, data: bytes, ends: Codes, text_at: Callable[[int], str | None]
@@ -161,16 +179,8 @@ class Keywords:
                 if text is not None and (atoms := self._texts.holds(text)):
                     yield piece, atoms
             return
-        if self._pass is None:
-            self._pass = Literals([*map(str.encode, self._runs), *ODD], caseless=True, one_pass=self._one_pass)
-        pieces, runs = self._pass.find(data, ends)
-        for piece, run in zip(pieces.tolist(), runs.tolist(), strict=True):
-            if run >= len(self._runs):
-                yield piece, self._texts.holds(text_at(piece) or "")
-                continue
-            sure = [atom for atom, sole in self._of_run[run] if sole is None or sole.holds(text_at(piece) or "")]
-            if sure:
-                yield piece, frozenset(sure)
+        pieces, runs = self._ready().find(data, ends)
+        yield from self._confirmed(pieces * (len(self._runs) + len(ODD)) + runs, text_at)
 
     def _in_numbers(self, series: pl.Series) -> Iterator[tuple[int, frozenset[int]]]:
         if not self._has_numbers or not series.dtype.is_numeric():
@@ -182,30 +192,31 @@ class Keywords:
 
     def _lines_pass(self) -> Literals:
         if self._json_pass is None:
-            literals = [*(json_spelling(run) for run in self._runs), *ODD_JSON]
+            literals = [*(json_spelling(run) for run in self._runs), *ODD]
             self._json_pass = Literals(literals, caseless=True, one_pass=self._one_pass, kept=self._kept)
         return self._json_pass
 
-    def suspects(self, data: bytes, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Lines of JSON that a keyword can be in, rising.
+    def suspects(
+        self,
+        data: bytes | memoryview,
+        ends: npt.NDArray[np.int64],
+        escaped: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.int64]:
+        r"""Lines of JSON that a keyword can be in, rising.
 
         Args:
             data: The lines.
             ends: Where each ends.
+            escaped: Lines that spell letters as ``\u....`` or a slash as ``\/``; None if nobody has looked.
         """
         if self._everywhere:
             return np.arange(len(ends))
-        lines, literals = self._lines_pass().find(data, ends)
-        spelled = literals >= len(self._runs) + len(ODD)
-        found = lines[~spelled]
-        maybe = np.unique(lines[spelled])
-        begins = np.concatenate([[0], ends[:-1]])
-        sure = [
-            line
-            for line, begin, end in zip(maybe.tolist(), begins[maybe].tolist(), ends[maybe].tolist(), strict=True)
-            if _ESCAPED.search(data, begin, end)
-        ]
-        found = np.concatenate([found, np.array(sure, np.int64)])
+        if escaped is None:
+            begins = [0, *ends[:-1].tolist()]
+            found_in = (_ESCAPED.search(data, *span) for span in zip(begins, ends.tolist(), strict=True))
+            escaped = np.array([one is not None for one in found_in], bool)
+        lines, _ = self._lines_pass().find(data, ends)
+        found = np.concatenate([lines, np.flatnonzero(escaped)])
         if self._has_numbers:
             odd = np.array([match.start() for match in _ODD_NUMBER.finditer(data)], np.int64)
             found = np.concatenate([found, np.searchsorted(ends, odd, side="right")])
@@ -230,4 +241,4 @@ def json_spelling(run: str) -> bytes:
     return run.replace("\\", "\\\\").replace('"', '\\"').encode()
 
 
-__all__ = ["NOT_SEARCHED", "ODD_JSON", "RUN", "Keywords", "json_spelling"]
+__all__ = ["NOT_SEARCHED", "ODD", "RUN", "Keywords", "json_spelling"]

@@ -273,7 +273,10 @@ class Plan:
                 by_field.setdefault(field, []).append((atom, op, payload))
         words = by_field.pop(None, [])
         blobs = kept or {}
-        self.keywords = Keywords(words, one_pass=one_pass, kept=blobs.get("", b"")) if words else None
+        in_columns = self.constants.get("event.dataset", "").startswith("windows.")
+        self.keywords = (
+            Keywords(words, in_columns=in_columns, one_pass=one_pass, kept=blobs.get("", b"")) if words else None
+        )
         self.columns = _Columns({str(field): of for field, of in by_field.items()}, blobs, one_pass)
         self.telling = self._layout.telling
         self._telling_atoms = [
@@ -366,7 +369,7 @@ class Plan:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
         numbered = _numbered(events, asked)
-        words = self._words(events, kinds, numbered)
+        words = self._words(events, kinds)
         codes_of = {
             field: self.columns[field].encode_numbered(events[field], numbered[field][0])
             if field in numbered
@@ -472,14 +475,13 @@ class Plan:
         self,
         events: pl.DataFrame,
         kinds: Sequence[tuple[Kind, Rows | None]],
-        numbered: Mapping[str, tuple[Codes, bool]],
     ) -> Codes | None:
         """Signatures of keywords for the rows of those kinds that have any."""
         parts = [rows for kind, rows in kinds if kind.keywords]
         if self.keywords is None or not parts:
             return None
         if any(rows is None for rows in parts) or sum(map(_length, parts)) * 2 > events.height:
-            return self.keywords.encode(events, {name: one for name, (one, whole) in numbered.items() if whole})
+            return self.keywords.encode(events)
         rows = np.sort(np.concatenate([one for one in parts if one is not None]))
         codes = np.full(events.height, NOTHING, np.int64)
         codes[rows] = self.keywords.encode(events[rows])

@@ -14,33 +14,49 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from correlate.buffers import INLINE, VIEW, Texts
 from correlate.regex import hyperscan_module
 
 Numbers = npt.NDArray[np.int64]
 
 _GRAM = 4
+_SPARSE = 4  # times what its texts take that a column's buffers may hold, else the texts are copied out of them first
 _NONE = np.zeros(0, np.int64)
 
 
 class Literals:
-    """A set of literals, ready to be looked for."""
+    """A set of literals, ready to be looked for.
+
+    Attributes:
+        native: Hyperscan does it.
+    """
 
     def __init__(
-        self, literals: Sequence[bytes], *, caseless: bool = False, one_pass: bool = True, kept: bytes = b""
+        self,
+        literals: Sequence[bytes],
+        *,
+        caseless: bool = False,
+        least: int = 1,
+        one_pass: bool = True,
+        kept: bytes = b"",
     ) -> None:
         """Prepare.
 
         Args:
             literals: None of them empty.
             caseless: ASCII letters are found in either case; the literals are in lower case.
+            least: Bytes of a text below which ``find_in`` need not look.
             one_pass: Use Hyperscan where it is installed.
             kept: What ``dump`` of an equal set gave, from a place that only we write to.
         """
         self.literals = literals
+        self._sizes = np.array([len(one) for one in literals], np.int64)
+        self._least = max(least, 1)
         self._caseless = caseless
         self._database: Any = None
         self._grams: _Grams | None = None
         module = hyperscan_module() if one_pass else None
+        self.native = module is not None
         if module is None:
             self._grams = _Grams(literals)
         elif kept:
@@ -74,6 +90,79 @@ class Literals:
         """
         if self._grams is not None:
             return self._grams.find(data.lower() if self._caseless else data, ends)
+        places, found = self._places(data)
+        if not len(found):
+            return _NONE, _NONE
+        pieces = np.searchsorted(ends, places, side="left")
+        width = len(self.literals)
+        pairs = np.unique(pieces * width + found)
+        return pairs // width, pairs % width
+
+    def find_in(self, texts: Texts) -> tuple[Numbers, Numbers]:
+        """Look through texts of a column where they lie; with Hyperscan only.
+
+        Returns:
+            Row in the column and literal of each find, in no order, possibly with doubles.
+        """
+        rows: list[Numbers] = []
+        found: list[Numbers] = []
+        lengths, longest = texts.lengths, int(texts.lengths.max(initial=0))
+        if longest < self._least:
+            return _NONE, _NONE
+        if self._least <= INLINE:
+            short = (lengths >= self._least) & (lengths <= INLINE)
+            ends, literals = self._places(texts.views) if short.any() else (_NONE, _NONE)
+            if len(ends):
+                row = (ends - 1) // VIEW
+                before = row * VIEW + 4
+                inside = short[row] & (ends - self._sizes[literals] >= before) & (ends <= before + lengths[row])
+                rows.append(row[inside])
+                found.append(literals[inside])
+        if longest > INLINE:
+            used = int(lengths.sum(dtype=np.int64))
+            whole = sum(texts.sizes) <= _SPARSE * used
+            for number, buffer in enumerate(texts.buffers()):
+                if not whole:
+                    some, literals = self._in_rows(texts, number)
+                else:
+                    ends, literals = self._places(buffer)
+                    if not len(ends):
+                        continue
+                    some, literals = self._owners(texts, number, ends, literals)
+                rows.append(some)
+                found.append(literals)
+        if not rows:
+            return _NONE, _NONE
+        return np.concatenate(rows) + texts.first, np.concatenate(found)
+
+    def _in_rows(self, texts: Texts, number: int) -> tuple[Numbers, Numbers]:
+        """Look through those parts of a buffer that are texts of the column: row and literal of each find."""
+        rows, begins, ends = texts.within(number)
+        if not len(rows):
+            return _NONE, _NONE
+        buffer = texts.buffers()[number]
+        pieces = [buffer[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        some, literals = self.find(b"\n".join(pieces), np.cumsum(ends - begins + 1))
+        return rows[some], literals
+
+    def _owners(self, texts: Texts, number: int, ends: Numbers, literals: Numbers) -> tuple[Numbers, Numbers]:
+        """Rows whose text holds what was found in a buffer, and its literal."""
+        rows, begins, stops = texts.within(number)
+        order = np.argsort(begins, kind="stable")
+        rows, begins, stops = rows[order], begins[order], stops[order]
+        starts = ends - self._sizes[literals]
+        # Texts may share bytes: all that begin before the find and end behind it, looked at from the longest on.
+        reach = np.maximum.accumulate(stops) if len(stops) else stops
+        first = np.searchsorted(reach, ends, side="left")
+        last = np.searchsorted(begins, starts, side="right")
+        count = np.maximum(last - first, 0)
+        step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        place = np.repeat(first, count) + step
+        inside = stops[place] >= np.repeat(ends, count)
+        return rows[place[inside]], np.repeat(literals, count)[inside]
+
+    def _places(self, data: Any) -> tuple[Numbers, Numbers]:
+        """End and literal of each find in a buffer."""
         found: list[int] = []
         places: list[int] = []
         note, place = found.append, places.append
@@ -83,12 +172,7 @@ class Literals:
             place(end)
 
         self._database.scan(data, match_event_handler=take)
-        if not found:
-            return _NONE, _NONE
-        pieces = np.searchsorted(ends, np.array(places, np.int64), side="left")
-        width = len(self.literals)
-        pairs = np.unique(pieces * width + np.array(found, np.int64))
-        return pairs // width, pairs % width
+        return (np.array(places, np.int64), np.array(found, np.int64)) if found else (_NONE, _NONE)
 
 
 class Patterns:
