@@ -170,7 +170,7 @@ def detect(
     if events:
         from cli.detect_lines import detect_files
 
-        accounts, levels = detect_files(pipeline.find_inputs(events), ruleset, json=json)
+        accounts, levels = detect_files(pipeline.find_inputs(events), ruleset, json=json, site=settings.site)
         _exit_for(accounts)
         _fail(pipeline.Detection(by_level=levels), threshold)
         return

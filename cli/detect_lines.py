@@ -14,25 +14,29 @@ if TYPE_CHECKING:
     import polars as pl
 
     from correlate.rules import RuleSet
+    from event.site import Site
     from sensor.base import Account
 
 _SHOWN = 200  # alerts that the table lists; --json gives all
 
 
-def detect_files(paths: Iterable[Path], ruleset: RuleSet, *, json: bool) -> tuple[list[Account], dict[str, int]]:
+def detect_files(
+    paths: Iterable[Path], ruleset: RuleSet, *, json: bool, site: Site | None = None
+) -> tuple[list[Account], dict[str, int]]:
     """Read files, evaluate the rules, print alerts as they come.
 
     Args:
         paths: Captures and logs; ``-`` is the standard input.
         ruleset: The rules.
         json: One alert a line, then the account; else tables.
+        site: What ``correlate.derive`` says of events rests on it.
 
     Returns:
         An account of each file, and the number of alerts by level.
     """
     from correlate.detect import Detector
 
-    engine = Detector(ruleset, lateness=None)
+    engine = Detector(ruleset, lateness=None, site=site)
     levels: dict[str, int] = {}
     shown: list[dict[str, Any]] = []
 

@@ -52,6 +52,22 @@ regimes = ["cac-2025"]       # 适用的报告制度 / reporting regimes that ap
 # importance = "critical"    # normal 一般 | important 重要 | critical 特别重要
 # masters = ["10.20.1.20"]   # 允许对其下发控制的主站 / who may send controls to it
 
+# [[conduits]]               # 允许的跨网段通道；一旦登记，其余均视为未登记 / permitted ways between segments
+# client = "控制网"           # 发起方网段 / segment of who connects; once one is declared, all others are not
+# server = "控制网"           # 响应方网段 / segment of who answers
+# protocols = ["modbus"]     # 留空为全部 / all if left out
+# control = true             # 允许写入和控制，否则只读 / writes and controls may pass, else only reading
+
+# [[limits]]                 # 设定值工程限值 / engineering limits of what is written to a point
+# ip = "10.20.1.10"          # 设备 / device
+# protocol = "modbus"        # modbus iec104 dnp3 s7comm
+# point = 100                # 寄存器、信息体地址、点号，S7 用 "DB2.DBD4" / register, object address, index; S7: "DB2.DBD4"
+# unit = 1                   # 单元号、公共地址或从站地址 / unit, common address or outstation
+# low = 0
+# high = 4000
+# real = false               # S7：四字节为 REAL / S7: the four bytes are a REAL
+# name = "出口压力设定值"      # 点名 / what it is
+
 # [noise]                    # 告警限额：超出部分降级，不丢弃 / alert budget: what is over is demoted, never dropped
 # shift_hours = 8            # 每班小时数 / hours of a shift
 # shift_begins = "08:00"     # 首班开始时间（北京时间） / when the first shift begins, Beijing time

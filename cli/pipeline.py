@@ -271,14 +271,15 @@ def detect(
         progress: Called with the number of events looked at so far.
         push_down: Let a store that can leave out what no rule can need (``store.base.Narrowing``); None: if it is most.
             A detector that goes on needs everything. The alerts are the same.
-        site: Zones of suppressions, and the alert budget; without it nothing is demoted.
+        site: Zones of suppressions, the alert budget, and what the site says of events (``correlate.derive``);
+            without it nothing is demoted.
         now: Time of the clock, which suppressions end by.
     """
     from correlate.detect import Detector
     from store.base import Narrowing
 
     # A store is read in order of time, so nothing needs to wait for what might come late.
-    engine = detector or Detector(ruleset, lateness=None)
+    engine = detector or Detector(ruleset, lateness=None, site=site)
     quiet = _quiet(store, site, since, now or datetime.now(UTC))
     result = Detection()
     wanted: Mapping[str, Coarse] | None = None

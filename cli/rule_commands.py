@@ -372,13 +372,14 @@ def explain_rule(
     from dataclasses import asdict
 
     from cli.config import load
+    from correlate.derive import Derivation
     from correlate.explain import explain
     from correlate.ir import Rule
 
     settings = load(config, store)
     loaded = ruleset_of(settings, rules, keep_going=True)
     target = one_rule(loaded, rule_id)
-    found = _event_of(settings, event_id, event)
+    found = Derivation(settings.site).of(_event_of(settings, event_id, event))
     asked = [target] if isinstance(target, Rule) else _plain_rules(loaded, target)
     explanations = [explain(one, found) for one in asked]
     if json:

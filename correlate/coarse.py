@@ -43,6 +43,7 @@ from event.coarse import (
     leaves,
 )
 from event.fields import FIELDS
+from event.fields.derived import NAMES as DERIVED
 
 MAX_LEAVES = 1_000
 """Questions of one dataset beyond which everything is read: an index would be busier with them than with reading."""
@@ -88,7 +89,7 @@ def _node(node: Node, *, negated: bool) -> Coarse:
 
 
 def _atom(field: str | None, op: str, payload: Any) -> Coarse:
-    if field is None:
+    if field is None or field in DERIVED:
         return EVERYTHING
     if op == "fieldref":
         return all_of([_there(field), _there(payload[0])])
@@ -114,7 +115,7 @@ def _atom(field: str | None, op: str, payload: Any) -> Coarse:
 def _negated(field: str | None, op: str, payload: Any) -> Coarse:
     """What is left when the atom does not hold."""
     known = None if field is None else FIELDS.get(field)
-    if op not in _OPERATORS:
+    if op not in _OPERATORS or field in DERIVED:
         return EVERYTHING
     if field is None or known is None:
         return NOTHING if field is not None and op == "null" else EVERYTHING
@@ -125,6 +126,8 @@ def _negated(field: str | None, op: str, payload: Any) -> Coarse:
 
 
 def _there(field: str) -> Coarse:
+    if field in DERIVED:
+        return EVERYTHING
     return Exists(field) if field in FIELDS else NOTHING
 
 

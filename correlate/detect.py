@@ -17,12 +17,14 @@ import orjson
 import polars as pl
 
 from correlate.absence import state_of
+from correlate.derive import Derivation
 from correlate.hits import Alarm, Hit, WindowLimits, folded
 from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
 from correlate.logsources import unrecorded
 from correlate.match import Limits, Plan
 from correlate.window import Queue
 from event.fields import FIELDS
+from event.site import Site
 from event.table import conform, empty, schema_of
 
 LISTED = 100
@@ -112,6 +114,7 @@ class Detector:
         limits: Limits | None = None,
         window_limits: WindowLimits | None = None,
         one_pass: bool = True,
+        site: Site | None = None,
     ) -> None:
         """Prepare.
 
@@ -124,6 +127,7 @@ class Detector:
             limits: Bounds of remembered values and cases, for each dataset.
             window_limits: Bounds of correlation state, for each correlation.
             one_pass: Use Hyperscan where it is installed.
+            site: What ``correlate.derive`` says of events rests on it.
 
         Raises:
             ValueError: ``state`` is not the state of a detector.
@@ -131,6 +135,7 @@ class Detector:
         self._ruleset = ruleset
         self._limits = limits
         self._one_pass = one_pass
+        self._derive = Derivation(site or Site())
         self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000
         self._newest: int | None = None
         self._active: dict[str, _Active] = {}
@@ -159,6 +164,7 @@ class Detector:
         if events.is_empty():
             return empty()
         dataset = str(events["event.dataset"][0])
+        events = self._derive.of(events)
         active = self._rules_of(dataset)
         self._columns.setdefault(dataset, set()).update(events.columns)
         made: list[pl.DataFrame] = []

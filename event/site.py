@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Sector = Literal[
     "government", "oil_gas_pipeline", "power", "water", "transport", "urban", "telecom", "finance", "other"
@@ -83,6 +83,51 @@ class KnownAsset(_Model):
         return value
 
 
+class Conduit(_Model):
+    """A permitted way between two segments (IEC 62443). Once one is declared, all others are not."""
+
+    client: str
+    """Segment of who opens the connection."""
+    server: str
+    """Segment of who answers."""
+    protocols: tuple[str, ...] = ()
+    """``modbus``, ``iec104``, ``dnp3``, ``s7comm``, ``dns``, ``http`` ...; empty: all."""
+    control: bool = False
+    """Writes and controls may go this way; else only reading."""
+
+
+class Limit(_Model):
+    """Engineering limits of a point: what may be written to it."""
+
+    ip: str
+    """The device."""
+    protocol: Literal["modbus", "iec104", "dnp3", "s7comm"]
+    point: int | str
+    """Register (Modbus, from 0), object address (IEC 104), index (DNP3), item (S7comm: ``DB2.DBD4``)."""
+    unit: int | None = None
+    """Unit, common address or outstation; all of the device if absent."""
+    low: float | None = None
+    high: float | None = None
+    real: bool = False
+    """S7comm: the four bytes are a REAL."""
+    name: str | None = None
+    """What the point is, for people."""
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Limit:
+        if self.low is None and self.high is None:
+            raise ValueError("a limit needs low, high or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
+
+    @field_validator("ip")
+    @classmethod
+    def _ip_is_an_address(cls, value: str) -> str:
+        ip_address(value)
+        return value
+
+
 class Noise(_Model):
     """How many alerts a shift of people can look at (``correlate.budget``)."""
 
@@ -121,6 +166,8 @@ class Site(_Model):
     operator: Operator = Operator()
     segments: tuple[Segment, ...] = ()
     assets: tuple[KnownAsset, ...] = ()
+    conduits: tuple[Conduit, ...] = ()
+    limits: tuple[Limit, ...] = ()
     regimes: tuple[str, ...] = ("cac-2025",)
     store: str | Cluster | None = None
     """Folder of the embedded store, address of a cluster, or ``[store]`` with more about a cluster."""
@@ -130,6 +177,15 @@ class Site(_Model):
     noise: Noise = Noise()
     retention_days: dict[str, int] = Field(default_factory=dict)
     """Days to keep, by dataset; ``"*"`` for the rest. 180 at least unless the operator overrides the law."""
+
+    @model_validator(mode="after")
+    def _conduits_join_segments(self) -> Site:
+        known = {one.name for one in self.segments}
+        for one in self.conduits:
+            for name in (one.client, one.server):
+                if name not in known:
+                    raise ValueError(f"conduit names segment {name!r}, which is not declared")
+        return self
 
     def segment_of(self, ip: str) -> Segment | None:
         """The most specific segment that holds ``ip``."""

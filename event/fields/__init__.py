@@ -7,10 +7,10 @@ name has one type, everywhere.
 
 from __future__ import annotations
 
-from event.fields import common, dnp3, dns, hosts, iec104, logs, modbus, s7comm
+from event.fields import common, derived, dnp3, dns, hosts, iec104, logs, modbus, s7comm
 from event.fields.base import Catalogue, Field
 
-_PARTS = (common, modbus, iec104, dnp3, s7comm, dns, logs, hosts)
+_PARTS = (common, modbus, iec104, dnp3, s7comm, dns, logs, hosts, derived)
 
 FIELDS = Catalogue((field for part in _PARTS for field in part.FIELDS), hosts.OPEN_PREFIXES)
 """Name to field, in the order of documentation; also knows the names behind open prefixes."""
