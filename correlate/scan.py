@@ -77,7 +77,7 @@ class Literals:
         module = hyperscan_module()
         return None if self._database is None or module is None else bytes(module.dumpb(self._database))
 
-    def find(self, data: bytes, ends: Numbers) -> tuple[Numbers, Numbers]:
+    def find(self, data: bytes | memoryview, ends: Numbers) -> tuple[Numbers, Numbers]:
         """Look through consecutive pieces of a buffer.
 
         Args:
@@ -89,7 +89,8 @@ class Literals:
             Piece and literal of each find, ordered by piece and literal, without doubles.
         """
         if self._grams is not None:
-            return self._grams.find(data.lower() if self._caseless else data, ends)
+            raw = bytes(data)
+            return self._grams.find(raw.lower() if self._caseless else raw, ends)
         places, found = self._places(data)
         if not len(found):
             return _NONE, _NONE
