@@ -28,6 +28,7 @@ from sensor.collapse import collapse as join_identical
 from sensor.dispatch import APPS, BOUNDS, sign_columns
 from sensor.evtx import MAGIC, EvtxInput
 from sensor.flow import arp_table, flow_tables
+from sensor.line_tables import line_tables, lines_of
 from sensor.link import read_notes
 from sensor.log_kinds import log_kind
 from sensor.pair import PairState, pair
@@ -360,7 +361,15 @@ class LogInput:
         try:
             self._survey()
             for lines, offsets in _blocks(self.source, self.account.notes, _LOG_BLOCK):
-                for table in self._parse(lines, offsets, origin):
+                for table in line_tables(
+                    self.parser,
+                    lines,
+                    offsets,
+                    self.account,
+                    origin=origin,
+                    name=self.name,
+                    reference=self.reference,
+                ):
                     spent += time.monotonic() - started
                     yield table
                     started = time.monotonic()
@@ -386,24 +395,6 @@ class LogInput:
         finally:
             source.close()
 
-    def _parse(self, lines: pl.Series, offsets: pl.Series, origin: str) -> Iterator[pl.DataFrame]:
-        account = self.account
-        rows = failed = 0
-        for table in self.parser.parse(lines, offsets, reference=self.reference):
-            if table.is_empty():
-                continue
-            rows += table.height
-            failed += int((table["event.kind"] == "pipeline_error").sum())
-            zero = pl.Series(np.zeros(table.height, np.int64))
-            dataset = str(table["event.dataset"][0])
-            ids = event_ids(origin, table["log.offset"], table["@timestamp"], dataset, zero)
-            yield conform(table.with_columns(ids.alias("event.id"), pl.lit(self.name).alias("log.file.path")))
-        account.total += rows
-        account.failed += failed
-        account.decoded += rows - failed
-        if len(lines) > rows:
-            account.notes["header_and_empty_lines"] = account.notes.get("header_and_empty_lines", 0) + len(lines) - rows
-
 
 def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tuple[pl.Series, pl.Series]]:
     """Whole lines with their byte offsets; a line over a block's border waits for its end."""
@@ -420,27 +411,16 @@ def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tu
         data = rest + bytes(view[:count])
         if count == 0:
             if data:
-                yield _lines(data, offset)
+                yield lines_of(data, offset)
             return
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) > _LONGEST_LINE:
             end = len(data)
             notes["lines_cut"] = notes.get("lines_cut", 0) + 1
         if end:
-            yield _lines(data[:end], offset)
+            yield lines_of(data[:end], offset)
         rest = data[end:]
         offset += end
-
-
-def _lines(data: bytes, offset: int) -> tuple[pl.Series, pl.Series]:
-    """Lines of a block without their ends, and the offset of each; bytes that are no UTF-8 are replaced."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
-    starts = np.concatenate([[0], ends + 1])
-    lines = pl.Series([data.decode("utf-8", "replace")], dtype=pl.String).str.split("\n").explode()
-    if data.endswith(b"\n"):
-        lines = lines.head(len(lines) - 1)
-        starts = starts[:-1]
-    return lines.str.strip_suffix("\r"), pl.Series(starts.astype(np.int64) + offset)
 
 
 def missing_modules() -> list[str]:

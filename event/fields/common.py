@@ -28,6 +28,7 @@ FIELDS = (
     ecs("tags", "keyword", "Labels: truncated, after_gap, midstream", many=True),
     ecs("log.file.path", "keyword", "Name of the input as the user gave it"),
     ecs("log.offset", "long", "Where the line starts in its input", "bytes"),
+    own("log.source.address", "keyword", "Address that a syslog message came from, whatever it says itself"),
     ecs("log.level", "keyword", "Level as the source names it"),
     ecs("log.syslog.facility.code", "long", "RFC 5424 facility (0 to 23)"),
     ecs("log.syslog.severity.code", "long", "RFC 5424 severity (0 to 7)"),
