@@ -5,6 +5,7 @@ usage: run.py CAPTURE [--rounds N] [--only NAME,...] [--suricata-root DIR]
 
 Peers: tshark, nfstream, scapy, dpkt, softflowd, argus, Suricata, as far as they are installed; the slow ones read the
 first packets only (a cut is written next to the results) and are compared by rate. Every process runs on one core.
+A ratio is printed only where a tool says in every round that it took in all packets, give or take what the table names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -33,24 +35,28 @@ sys.path.insert(0, str(ROOT))
 
 @dataclass
 class Run:
-    """One tool: how it is called, on how many packets, and what it counted."""
+    """One tool: how it is called, on how many packets, and what it counted: ``packets`` at least."""
 
     name: str
     command: Callable[[Path, Path], list[str]]
     packets: int | None = None  # None: the whole capture
     count: Callable[[Path, str], dict[str, int]] = lambda folder, out: {}
+    lacking: tuple[float, str] = (0.0, "")
+    """Share of the packets that it may leave out of its count, and which those are."""
     aborts: bool = False
     """It is known to abort when it is done; its output is complete then, which ``count`` shows."""
 
 
-def measure(command: list[str], cwd: Path, *, aborts: bool = False) -> tuple[float, float, int, str]:
+def measure(
+    command: list[str], cwd: Path, *, aborts: bool = False, patience: float = PATIENCE
+) -> tuple[float, float, int, str]:
     """Wall seconds, cpu seconds, peak KiB, stdout of a whole process on core 0."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             command, cwd=cwd, stdout=out, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {0})
         )
-        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm = threading.Timer(patience, process.kill)
         alarm.start()
         _, status, usage = os.wait4(process.pid, 0)
         alarm.cancel()
@@ -107,6 +113,43 @@ def ours_count(folder: Path, out: str) -> dict[str, int]:
     }
 
 
+def wrong_count(run: Run, packets: int, counted: dict[str, int]) -> str | None:
+    """What speaks against comparing a tool: it did not take in what the others did."""
+    share, _ = run.lacking
+    if "packets" not in counted:
+        return "says no packet count"
+    if not packets * (1 - share) <= counted["packets"] <= packets:
+        return f"counted {counted['packets']:,} of {packets:,} packets"
+    return None
+
+
+def softflowd_count(folder: Path, out: str) -> dict[str, int]:
+    """Packets of all protocols and those that it ignored, out of the statistics that it ends with."""
+    ignored = re.search(r"Ignored packets: (\d+)", out)
+    rows = re.findall(r"^ *\S+ \(\d+\): +\d+ +(\d+) ", out, re.MULTILINE)
+    flows = re.search(r"Flows expired: (\d+)", out)
+    if ignored is None or flows is None:
+        raise RuntimeError("ended without statistics")
+    return {"packets": int(ignored[1]) + sum(map(int, rows)), "flows": int(flows[1])}
+
+
+def suricata_count(folder: Path, out: str) -> dict[str, int]:
+    """Packets by the statistics that it ends with, and flows."""
+    counted = {"packets": -1, "flows": 0}
+    with (folder / "eve.json").open() as lines:
+        for line in lines:
+            if '"event_type":"flow"' in line:
+                counted["flows"] += 1
+            elif '"event_type":"stats"' in line:
+                counted["packets"] = json.loads(line)["stats"]["decoder"]["pkts"]
+    return counted
+
+
+def words_count(*names: str) -> Callable[[Path, str], dict[str, int]]:
+    """Numbers that a script prints last, in order."""
+    return lambda folder, out: dict(zip(names, map(int, out.split()[-len(names) :]), strict=True))
+
+
 def argus_count(folder: Path, out: str) -> dict[str, int]:
     """What argus wrote, counted by its own reader."""
     rows = subprocess.run(
@@ -157,9 +200,9 @@ SURICATA_YAML = """%YAML 1.1
 ---
 default-log-dir: .
 runmode: single
-stats: {enabled: no}
+stats: {enabled: yes, interval: 3600}
 outputs:
-  - eve-log: {enabled: yes, filename: eve.json, types: [flow, modbus, dnp3]}
+  - eve-log: {enabled: yes, filename: eve.json, types: [flow, modbus, dnp3, stats]}
 app-layer: {protocols: {modbus: {enabled: yes, detection-ports: {dp: 502}, stream-depth: 0}, dnp3: {enabled: yes, detection-ports: {dp: 20000}}}}
 stream: {memcap: 256mb, midstream: true, checksum-validation: no, reassembly: {memcap: 512mb, depth: 0}}
 flow: {memcap: 512mb, hash-size: 262144}
@@ -249,6 +292,7 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
                 "127.0.0.1:9",
                 "-d",
             ],
+            count=softflowd_count,
         ),
     )
     # argus 3.0.8.2 of Debian 12 frees a buffer twice when it closes a file ("free(): invalid pointer" in pcap_close,
@@ -263,14 +307,23 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
         ),
     )
     suricata = suricata_command(root)
-    add(suricata is not None, Run("Suricata, flow+modbus+dnp3, no rules", suricata or (lambda c, f: [])))
+    work = (lambda f: root / "tmp/bench") if root and (root / "usr/bin/suricata").exists() else (lambda f: f)
+    add(
+        suricata is not None,
+        Run(
+            "Suricata, flow+modbus+dnp3, no rules",
+            suricata or (lambda c, f: []),
+            count=lambda f, o: suricata_count(work(f), o),
+        ),
+    )
     add(
         importable("nfstream"),
         Run(
             "nfstream, no dissection",
             lambda c, f: [py, "-c", NFSTREAM, str(c)],
             600_000,
-            lambda f, o: {"flows": int(o.split()[-1])},
+            words_count("packets", "flows"),
+            (0.02, "frames without IP"),
         ),
     )
     add(
@@ -279,12 +332,17 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
             "dpkt, Python flows",
             lambda c, f: [py, "-c", DPKT, str(c)],
             200_000,
-            lambda f, o: {"flows": int(o.split()[-1])},
+            words_count("packets", "flows"),
         ),
     )
     add(
         bool(shutil.which("tshark")),
-        Run("tshark, 14 fields", lambda c, f: ["tshark", "-r", str(c), "-T", "fields", *TSHARK_FIELDS], 100_000),
+        Run(
+            "tshark, 14 fields",
+            lambda c, f: ["tshark", "-r", str(c), "-T", "fields", *TSHARK_FIELDS],
+            100_000,
+            lambda f, o: {"packets": o.count("\n")},
+        ),
     )
     add(
         importable("scapy"),
@@ -292,7 +350,7 @@ def peers(root: Path | None) -> tuple[list[Run], list[str]]:
             "scapy, dissecting",
             lambda c, f: [py, "-c", SCAPY, str(c)],
             20_000,
-            lambda f, o: {"packets": int(o.split()[-1])},
+            words_count("packets"),
         ),
     )
     return found, absent
@@ -318,12 +376,20 @@ TSHARK_FIELDS = [
     )
     for x in ("-e", name)
 ]
-NFSTREAM = "import sys; from nfstream import NFStreamer as S; print(sum(1 for _ in S(source=sys.argv[1], n_dissections=0, n_meters=1)))"
+NFSTREAM = """
+import sys
+from nfstream import NFStreamer
+packets = flows = 0
+for flow in NFStreamer(source=sys.argv[1], n_dissections=0, n_meters=1): packets += flow.bidirectional_packets; flows += 1
+print(packets, flows)
+"""
 SCAPY = "import sys; from scapy.all import PcapReader; print(sum(1 for _ in PcapReader(sys.argv[1])))"
 DPKT = """
 import sys, dpkt
 flows = {}
+packets = 0
 for ts, b in dpkt.pcap.Reader(open(sys.argv[1], 'rb')):
+    packets += 1
     try: ip = dpkt.ethernet.Ethernet(b).data
     except Exception: continue
     if not isinstance(ip, (dpkt.ip.IP, dpkt.ip6.IP6)): continue
@@ -334,7 +400,7 @@ for ts, b in dpkt.pcap.Reader(open(sys.argv[1], 'rb')):
     f = flows.get(k)
     if f is None: flows[k] = [1, len(b), ts, ts]
     else: f[0] += 1; f[1] += len(b); f[3] = ts
-print(len(flows))
+print(packets, len(flows))
 """
 
 
@@ -365,12 +431,13 @@ def main() -> None:
             if run.packets is not None and run.packets not in inputs:
                 path = folder / f"cut-{run.packets}.pcap"
                 inputs[run.packets] = (path, cut(args.capture, run.packets, path))
-        measure(ours_full(inputs[None][0], folder), ROOT)  # compiles the kernels if they are not yet
+        measure(ours_full(inputs[None][0], folder), ROOT, patience=10 * PATIENCE)  # compiles the kernels if need be
         rows: dict[str, list[tuple[float, float, int]]] = {run.name: [] for run in runs}
         counts: dict[str, dict[str, int]] = {}
+        wrong: dict[str, str | None] = {run.name: None for run in runs}
         for _ in range(args.rounds):
             for run in runs:
-                capture, _n = inputs[run.packets]
+                capture, packets = inputs[run.packets]
                 try:
                     wall, cpu, peak, out = measure(
                         run.command(capture, folder),
@@ -382,6 +449,7 @@ def main() -> None:
                     continue
                 rows[run.name].append((wall, cpu, peak))
                 counts[run.name] = run.count(folder, out)
+                wrong[run.name] = wrong[run.name] or wrong_count(run, packets, counts[run.name])
         ours = None
         print(f"\n{'tool':52} {'k packets/s':>12} {'cpu s':>8} {'peak MiB':>9} {'ours/theirs':>12}  counted")
         for run in runs:
@@ -390,11 +458,18 @@ def main() -> None:
             n = inputs[run.packets][1]
             wall = statistics.median(r[0] for r in rows[run.name])
             rate = n / wall
-            ours = ours or rate
+            if run is runs[0] and not wrong[run.name]:
+                ours = rate
             cpu = statistics.median(r[1] for r in rows[run.name])
             peak = max(r[2] for r in rows[run.name]) / 1024
-            shown = ", ".join(f"{k} {v:,}" for k, v in counts[run.name].items()) or f"packets {n:,}"
-            print(f"{run.name:52} {rate / 1e3:12,.0f} {cpu:8.2f} {peak:9,.0f} {ours / rate:11.1f}x  {shown}")
+            shown = ", ".join(f"{k} {v:,}" for k, v in counts[run.name].items())
+            share, which = run.lacking
+            if which:
+                shown += f" (may lack {share:.0%} of the packets: {which})"
+            ratio = f"{ours / rate:11.1f}x" if ours and not wrong[run.name] else f"{'none':>12}"
+            if wrong[run.name]:
+                shown = f"not compared: {wrong[run.name]}"
+            print(f"{run.name:52} {rate / 1e3:12,.0f} {cpu:8.2f} {peak:9,.0f} {ratio}  {shown}")
     if absent:
         print("\nnot installed, so not measured:", ", ".join(absent))
 
