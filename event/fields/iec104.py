@@ -11,6 +11,11 @@ FIELDS = (
     ),
     own("iec104.send_seq", "long", "N(S) of an I frame (0 to 32767)"),
     own("iec104.recv_seq", "long", "N(R) of an I or S frame (0 to 32767)"),
+    own(
+        "iec104.sequence_anomaly",
+        "keyword",
+        "N(S) or N(R) out of order: gap, repeated, went_back, acknowledged_unsent",
+    ),
     own("iec104.type_id", "long", "Type identification (1 to 127; 128 to 255 private)"),
     own("iec104.type", "keyword", "Type in the standard's short form, lower case: m_sp_na_1, c_sc_na_1"),
     own("iec104.access", "keyword", "monitor, control, parameter, system or file"),

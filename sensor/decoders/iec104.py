@@ -17,6 +17,7 @@ import polars as pl
 from sensor.base import I64, Decoder, PairRule, PduBatch
 from sensor.columns import I32, flags, lists, look_up, messages, numbers, word_table, writable
 from sensor.decoders import _iec104_kernels as k
+from sensor.decoders._iec104_sequence import KINDS, Sequences
 
 TYPES = {
     1: "m_sp_na_1",
@@ -203,6 +204,7 @@ FIELDS = frozenset(
         "iec104.setpoint",
         "iec104.clock",
         "iec104.matched",
+        "iec104.sequence_anomaly",
         "event.action",
         "event.outcome",
         "event.duration",
@@ -235,6 +237,7 @@ _TYPE_WORDS = word_table(TYPES.get(kind, f"unknown_{kind}") for kind in range(25
 _ACCESS_WORDS = word_table(_access(kind) for kind in range(256))
 _CAUSE_WORDS = word_table(CAUSES.get(cause, f"unknown_{cause}") for cause in range(64))
 _QUALITY_WORDS = word_table(_quality(bits) for bits in range(256))
+_ORDER_WORDS = word_table(KINDS)
 _U_WORDS = word_table(U_FUNCTIONS)
 _APCI_WORDS = word_table(("i", "s", "u"))
 _CODE_WORDS = word_table(ANOMALIES)
@@ -251,14 +254,34 @@ _CLOCK = pl.Datetime("ns", "UTC")
 
 
 def decode(pdus: PduBatch) -> pl.DataFrame:
-    """Decode IEC 60870-5-104 frames.
+    """Decode IEC 60870-5-104 frames that nothing came before; see ``Frames``."""
+    return Frames()(pdus)
 
-    Args:
-        pdus: Frames from their start byte.
 
-    Returns:
-        One row a frame: ``_pdu`` and columns out of ``FIELDS``.
-    """
+class Frames:
+    """Decodes frames and remembers the numbers of their connections."""
+
+    def __init__(self) -> None:
+        self._sequences = Sequences()
+
+    def __call__(self, pdus: PduBatch) -> pl.DataFrame:
+        """Decode IEC 60870-5-104 frames.
+
+        Args:
+            pdus: Frames from their start byte.
+
+        Returns:
+            One row a frame: ``_pdu`` and columns out of ``FIELDS``.
+        """
+        return _decode(pdus, self._sequences)
+
+    def notes(self) -> dict[str, int]:
+        """Connections whose numbers were forgotten; see ``sensor.base.RememberingDecode``."""
+        forgotten = self._sequences.forgotten
+        return {"iec104_sequences_forgotten": forgotten} if forgotten else {}
+
+
+def _decode(pdus: PduBatch, sequences: Sequences) -> pl.DataFrame:
     count = len(pdus)
     out = np.full((k.COLUMNS, count), -1, np.int32)
     data = writable(pdus.data)
@@ -272,6 +295,7 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
     clock = np.empty(count, np.int64)
     k.objects(data, pdus.offset, pdus.timestamp, out, first, ioa, value, quality, time, summary, clock)
 
+    order = sequences.judge(pdus, out[k.SEND], out[k.RECV])
     kind = out[k.TYPE]
     action = np.where(out[k.APCI] == k.U_FRAME, np.where(out[k.UFUNC] >= 0, out[k.UFUNC] + 256, -1), kind)
     action = np.where(out[k.APCI] == k.S_FRAME, 256 + len(U_FUNCTIONS), action)
@@ -297,6 +321,7 @@ def decode(pdus: PduBatch) -> pl.DataFrame:
             "iec104.value_max": _known(summary[2]),
             "iec104.clock": _dates(clock),
             "event.outcome": look_up(_OUTCOME_WORDS, _outcome(out)),
+            "iec104.sequence_anomaly": look_up(_ORDER_WORDS, order),
             "error.code": look_up(_CODE_WORDS, out[k.ERR]),
             "error.message": messages(count, np.flatnonzero(out[k.ERR] >= 0), lambda row: _say(out, row)),
         }
@@ -355,11 +380,14 @@ DECODER = Decoder(
         "iec104.first_ioa",
         "iec104.object_count",
     ),
-    # Kept one by one: commands, what starts or stops a connection's data, and every switch that moved by itself.
+    # Kept one by one: commands, what starts or stops a connection's data, every switch that moved by itself, and
+    # numbers out of order.
     verbatim=(
         ((pl.col("iec104.apci_type") == "i") & (pl.col("iec104.access").fill_null("") != "monitor"))
         | pl.col("iec104.u_function").str.starts_with("st").fill_null(False)
         | (pl.col("iec104.type_id").is_in(_STATES) & pl.col("iec104.cause").is_in([3, 11, 12])).fill_null(False)
+        | pl.col("iec104.sequence_anomaly").is_not_null()
     ),
     pair=PAIR,
+    new=Frames,
 )
