@@ -21,7 +21,7 @@ from typing import Any
 import re2
 
 from correlate.fold import fold
-from correlate.regex import Regex, compile_regex, hyperscan_module, regex_options
+from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
 
 Value = str | int | float | bool
 
@@ -79,8 +79,9 @@ def time_parts(text: str) -> dict[str, int] | None:
 
 def glob_regex(parts: Sequence[Any]) -> str:
     """The regular expression of a whole text with ``*`` (0) and ``?`` (1)."""
-    pieces = [re2.escape(part) if isinstance(part, str) else (".*" if part == 0 else ".") for part in parts]
-    return r"(?s)\A" + "".join(pieces) + r"\z"
+    begin, end = int(parts[:1] == [0]), len(parts) - int(parts[-1:] == [0] and len(parts) > 1)
+    pieces = [re2.escape(part) if isinstance(part, str) else (".*" if part == 0 else ".") for part in parts[begin:end]]
+    return "(?s)" + ("" if begin else r"\A") + "".join(pieces) + ("" if end < len(parts) else r"\z")
 
 
 class _Pass:
@@ -161,7 +162,7 @@ class Matcher:
             self._cased.append((atom, op[:-1], payload))
         elif op in ("glob", "globc"):
             longest = max((part for part in payload if isinstance(part, str)), key=len, default="")
-            regex = re2.compile(glob_regex(payload), regex_options())
+            regex = Compiled(glob_regex(payload))
             (self._globs if op == "glob" else self._cased_globs).append((atom, longest, regex))
         elif op == "re":
             pattern, flags = payload

@@ -21,7 +21,8 @@ from correlate.derive import Derivation
 from correlate.hits import Alarm, Hit, WindowLimits, folded
 from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
 from correlate.logsources import unrecorded
-from correlate.match import Limits, Plan
+from correlate.match import MEMORY, Plan
+from correlate.memory import Memory
 from correlate.window import Queue
 from event.fields import FIELDS
 from event.site import Site
@@ -111,7 +112,7 @@ class Detector:
         *,
         state: bytes | None = None,
         lateness: timedelta | None = timedelta(minutes=5),
-        limits: Limits | None = None,
+        memory: int = MEMORY,
         window_limits: WindowLimits | None = None,
         one_pass: bool = True,
         site: Site | None = None,
@@ -124,7 +125,8 @@ class Detector:
             lateness: How far behind the newest event another one may come and still find its place in the order
                 of correlations. Collapsed events come up to 5 minutes late. None: any time, all hits wait for
                 ``finish`` (for events that are not read in order of time).
-            limits: Bounds of remembered values and cases, for each dataset.
+            memory: Bytes of values and cases that may be remembered, over all datasets; beyond, what a dataset
+                remembers is forgotten.
             window_limits: Bounds of correlation state, for each correlation.
             one_pass: Use Hyperscan where it is installed.
             site: What ``correlate.derive`` says of events rests on it.
@@ -133,7 +135,7 @@ class Detector:
             ValueError: ``state`` is not the state of a detector.
         """
         self._ruleset = ruleset
-        self._limits = limits
+        self._memory = Memory(memory)
         self._one_pass = one_pass
         self._derive = Derivation(site or Site())
         self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000
@@ -193,7 +195,7 @@ class Detector:
             plan = Plan(
                 [one.condition for one in rules if one.condition is not None],
                 constants={"event.dataset": dataset},
-                limits=self._limits,
+                memory=self._memory,
                 one_pass=self._one_pass,
                 kept_in=self._ruleset.kept_in,
             )

@@ -32,6 +32,7 @@ from correlate.columns import NOTHING, Codes
 from correlate.fold import fold
 from correlate.ir import Node
 from correlate.keywords import NOT_SEARCHED, Keywords
+from correlate.memory import ENTRY, Memory
 from correlate.signatures import Signatures
 from correlate.trees import Shape, Tree, index, leaves, shape, simplify
 
@@ -39,21 +40,12 @@ Rows = npt.NDArray[np.int64]
 
 _LEARN_AT = (32, 256, 2048, 16384)  # new cases after which witnesses are chosen anew by how often atoms held
 _TELLING = 16  # rules that must ask for values of a field before it tells kinds of events apart
-_KINDS = 4096  # kinds of events that are remembered
 _MANY_PIECES = 400  # atoms that are looked for in passes, from which compiling them takes a noticeable time
 _PIECES = frozenset({"contains", "startswith", "endswith", "glob", "re"})
 _LAYOUT = "\0layout"  # no field is called so
+MEMORY = 512 << 20
+"""Bytes that plans remember together where nobody says otherwise."""
 _PRIOR = {"null": 1000.0, "part": 50.0, "cmp": 20.0, "bool": 20.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of what is remembered between batches."""
-
-    values: int = 2_000_000
-    """Distinct values and signatures, over all columns of one dataset."""
-    cases: int = 500_000
-    """Decided cases of one dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +123,11 @@ class Kind:
         self._choose_witnesses()
 
     def _choose_witnesses(self) -> None:
-        self._by_witness, self._always = index(self.trees, lambda atom: self._prior[atom] + 100.0 * self._seen[atom])
+        prices = dict(self._prior)
+        for atom, seen in self._seen.items():
+            if atom in prices:
+                prices[atom] += 100.0 * seen
+        self._by_witness, self._always = index(self.trees, prices.__getitem__)
 
     def decide(self, true: set[int], seconds: list[float]) -> tuple[int, ...]:
         """Rules that match where exactly these atoms hold; adds up the time of each."""
@@ -247,7 +243,7 @@ class Plan:
         conditions: Sequence[Node],
         *,
         constants: Mapping[str, str] | None = None,
-        limits: Limits | None = None,
+        memory: Memory | None = None,
         one_pass: bool = True,
         kept_in: Path | None = None,
     ) -> None:
@@ -256,11 +252,12 @@ class Plan:
         Args:
             conditions: One for each rule, see ``correlate.ir``.
             constants: Fields that have the same value in all events, and that value.
-            limits: Bounds of what is remembered.
+            memory: The bound of what is remembered, which other plans may share; None: ``MEMORY``, alone.
             one_pass: Use Hyperscan where it is installed.
             kept_in: Folder that keeps compiled passes (``correlate.cache``); None keeps none.
         """
-        self._limits = limits or Limits()
+        self._memory = memory or Memory(MEMORY)
+        self._memory.share(self)
         self.constants = dict(constants or {})
         with cache.uncollected():
             key = cache.passes_key(orjson.dumps([conditions, self.constants])) if one_pass and kept_in else None
@@ -287,7 +284,7 @@ class Plan:
         if key is not None and kept_in is not None and kept is None and self._is_large():
             cache.write_passes(kept_in, key, self.dump())
         self._kinds: dict[tuple[int, ...], Kind] = {}
-        self._decided = 0
+        self._kept = 0
         self.seconds = [0.0] * len(self._numbered.trees)
         self.shared_seconds = 0.0
         self.resets = 0
@@ -324,20 +321,28 @@ class Plan:
                 candidates.update(self._layout.by_telling.get(atom, ()))
             known = {atom: atom in holds for atom in self._telling_atoms}
             found = self._kinds[told] = Kind(self._numbered, sorted(candidates), known)
+            self._kept += ENTRY * (1 + len(found.certain) + len(found.trees))
         return found
 
+    @property
+    def remembered(self) -> int:
+        """Bytes of what is remembered (``correlate.memory``)."""
+        words = self.keywords.size * ENTRY if self.keywords else 0
+        return self._kept + words + sum(column.remembered for column in self.columns.values())
+
     def bound(self) -> None:
-        """Empty the tables if they are full; call between batches."""
-        columns = list(self.columns.values())
-        size = sum(column.size for column in columns) + (self.keywords.size if self.keywords else 0)
-        if size > self._limits.values or self._decided > self._limits.cases or len(self._kinds) > _KINDS:
-            self.resets += 1
-            self._decided = 0
-            self._kinds.clear()
-            for column in columns:
-                column.reset()
-            if self.keywords is not None:
-                self.keywords.reset()
+        """Empty tables if they are full, here or in plans that share the memory; call between batches."""
+        self._memory.bound()
+
+    def forget(self) -> None:
+        """Empty the tables; signatures and kinds given before mean nothing after."""
+        self.resets += 1
+        self._kept = 0
+        self._kinds.clear()
+        for column in self.columns.values():
+            column.reset()
+        if self.keywords is not None:
+            self.keywords.reset()
 
     def match(self, events: pl.DataFrame) -> dict[int, Rows]:
         """Find the rows that each rule matches.
@@ -368,10 +373,10 @@ class Plan:
             for field in kind.fields:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
-        numbered = _numbered(events, asked)
+        numbered = self._numbers(events, asked)
         words = self._words(events, kinds)
         codes_of = {
-            field: self.columns[field].encode_numbered(events[field], numbered[field][0])
+            field: self.columns[field].encode_numbered(events[field], *numbered[field])
             if field in numbered
             else _encode(self.columns[field], events[field], parts, height)
             for field, parts in asked.items()
@@ -449,7 +454,7 @@ class Plan:
             rules = known.get(key)
             if rules is None:
                 rules = known[key] = kind.decide(self._true(kind, vectors[case].tolist()), self.seconds)
-                self._decided += 1
+                self._kept += ENTRY + len(key) + 8 * len(rules)
             for rule in rules:
                 hits.setdefault(rule, []).append(case)
         if hits:
@@ -471,6 +476,25 @@ class Plan:
                 true.add(atom)
         return true
 
+    def _numbers(
+        self, events: pl.DataFrame, asked: Mapping[str, Sequence[Rows | None]]
+    ) -> dict[str, tuple[Codes, npt.NDArray[np.bool_] | None]]:
+        """Numbers of the texts of columns, and the rows that are asked about; None for all."""
+        kinds = dict(zip(events.columns, events.dtypes, strict=True))
+        texts = [name for name in asked if kinds[name] == pl.String]
+        if not texts:
+            return {}
+        frame = events.select(self.columns[name].numbers(name) for name in texts)
+        numbered: dict[str, tuple[Codes, npt.NDArray[np.bool_] | None]] = {}
+        for name in texts:
+            mask: npt.NDArray[np.bool_] | None = None
+            if not any(rows is None for rows in asked[name]) and sum(map(_length, asked[name])) < events.height:
+                mask = np.zeros(events.height, bool)
+                for rows in asked[name]:
+                    mask[rows] = True
+            numbered[name] = frame[name].to_numpy(), mask
+        return numbered
+
     def _words(
         self,
         events: pl.DataFrame,
@@ -490,31 +514,6 @@ class Plan:
 
 def _length(rows: Rows | None) -> int:
     return 0 if rows is None else len(rows)
-
-
-def _numbered(events: pl.DataFrame, asked: Mapping[str, Sequence[Rows | None]]) -> dict[str, tuple[Codes, bool]]:
-    """Numbers of the distinct texts of columns, -1 in rows not asked about; and whether all rows are."""
-    kinds = dict(zip(events.columns, events.dtypes, strict=True))
-    texts = [name for name in asked if kinds[name] == pl.String]
-    if not texts:
-        return {}
-    # Categories of its own for each column: numbers without holes, freed with the column.
-    frame = events.select(
-        pl.col(name).cast(pl.Categorical(pl.Categories.random())).to_physical().cast(pl.Int64).fill_null(-1)
-        for name in texts
-    )
-    numbered: dict[str, tuple[Codes, bool]] = {}
-    for name in texts:
-        parts = asked[name]
-        codes = frame[name].to_numpy()
-        whole = any(rows is None for rows in parts) or sum(map(_length, parts)) == events.height
-        if not whole:
-            masked = np.full(events.height, -1, np.int64)
-            for rows in parts:
-                masked[rows] = codes[rows]
-            codes = masked
-        numbered[name] = (codes, whole)
-    return numbered
 
 
 def _encode(column: Signatures, series: pl.Series, parts: Sequence[Rows | None], height: int) -> Codes:
@@ -615,4 +614,4 @@ def _folded(value: Any) -> tuple[str, ...]:
     return (fold(text_of(value)),)
 
 
-__all__ = ["NOT_SEARCHED", "Kind", "Limits", "Numbered", "Plan", "cases", "groups", "number", "plain_values"]
+__all__ = ["MEMORY", "NOT_SEARCHED", "Kind", "Numbered", "Plan", "cases", "groups", "number", "plain_values"]

@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 import re2
 
@@ -31,12 +31,26 @@ class Regex(Protocol):
         """Something true if the pattern is found anywhere in the text."""
 
 
-def regex_options() -> Any:
-    """Options of every pattern: quiet, and with a bound on the automaton's memory."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 64 << 20
-    return options
+class Compiled:
+    """A pattern in RE2's spelling; over bytes, for RE2's binding counts characters of what it finds in a text."""
+
+    __slots__ = ("_search",)
+
+    def __init__(self, pattern: str) -> None:
+        """Compile; quietly, and with a bound on the automaton's memory.
+
+        Raises:
+            re2.error: RE2 does not take it.
+            UnicodeError: It has half of a surrogate pair.
+        """
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = 64 << 20
+        self._search = re2.compile(pattern.encode(), options).search
+
+    def search(self, text: str) -> bool:
+        """Whether the pattern is found anywhere in the text."""
+        return self._search(text.encode()) is not None
 
 
 def regex_text(pattern: str, flags: str) -> str:
@@ -79,7 +93,7 @@ def compile_regex(pattern: str, flags: str) -> Regex:
     if len(pattern) > _LONGEST:
         raise CompileError(f"a regular expression of more than {_LONGEST} characters", pattern[:40])
     try:
-        compiled: Regex = re2.compile(regex_text(pattern, flags), regex_options())
+        compiled: Regex = Compiled(regex_text(pattern, flags))
     except (re2.error, UnicodeError) as error:
         other = hyperscan_module()
         if other is not None and not isinstance(error, UnicodeError):

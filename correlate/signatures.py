@@ -8,6 +8,7 @@ suspects. Signatures are interned; both tables live across batches, ``Plan`` bou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import polars as pl
 from correlate.atoms import Matcher, Value, text_of
 from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements
 from correlate.fold import fold
+from correlate.memory import ENTRY, TEXT
 from correlate.regex import hyperscan_module
 from correlate.scan import Literals, Patterns
 
@@ -25,7 +27,6 @@ Atoms = Iterable[tuple[int, str, Any]]
 
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
 _LONG_TEXT = 1 << 20
-_MANY_REGEXES = 4  # from which one pass beats a loop
 _NONE = np.zeros(0, np.int64)
 _TRUE = object()
 _FALSE = object()
@@ -36,6 +37,7 @@ class Signatures:
 
     Attributes:
         sets: Signature to the atoms that hold.
+        remembered: Bytes of values and signatures (``correlate.memory``).
     """
 
     def __init__(self, atoms: Atoms, *, one_pass: bool = True, kept: bytes = b"") -> None:
@@ -54,13 +56,14 @@ class Signatures:
         self._scanned: list[tuple[int, bytes, bool]] = []  # atom, literal, sure: it need not be confirmed
         rest: list[tuple[int, str, Any]] = []
         regexes: list[tuple[int, str, Any]] = []
+        self._letters: list[tuple[int, str]] = []
         self._sole: dict[int, tuple[str, Any]] = {}
         for atom, op, payload in self._all:
             if op == "eq":
                 self._equal.setdefault(payload, []).append(atom)
             elif op in ("contains", "containsc") and payload == "":
                 present.append(atom)
-            elif op in _FRAMED and _telling(payload):
+            elif op in _FRAMED and _telling(payload, anchored=op != "contains"):
                 before, after = _FRAMED[op]
                 self._scanned.append((atom, _bytes(before + payload + after), True))
             elif op == "glob" and _telling(longest := _longest(payload)):
@@ -68,10 +71,12 @@ class Signatures:
                 self._sole[atom] = (op, payload)
             elif op == "re":
                 regexes.append((atom, op, payload))
+            elif op == "contains" and len(payload) == 1 and not _framing(payload):
+                self._letters.append((atom, payload))
             else:
                 rest.append((atom, op, payload))
         self._regexes: list[int] = []
-        if len(regexes) >= _MANY_REGEXES and one_pass and hyperscan_module() is not None:
+        if regexes and one_pass and hyperscan_module() is not None:
             self._regexes = [atom for atom, _, _ in regexes]
             self._sole.update({atom: (op, payload) for atom, op, payload in regexes})
         else:
@@ -80,7 +85,9 @@ class Signatures:
         self._scanned_atoms = np.array([atom for atom, _, _ in self._scanned], np.int64)
         self._certain = np.array([sure for _, _, sure in self._scanned], bool)
         self.matcher = Matcher(rest, one_pass=False)
-        self.matcher.needs_text = self.matcher.needs_text or bool(self._equal or self._regexes or self._scanned)
+        self.matcher.needs_text = self.matcher.needs_text or bool(
+            self._equal or self._regexes or self._scanned or self._letters
+        )
         self._rest = any(op != "null" for _, op, _ in rest)
         self._patterns: Patterns | None = None
         self._confirm: dict[int, Matcher] = {}
@@ -93,11 +100,11 @@ class Signatures:
         self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
         self._by_bytes: dict[bytes, int] = {}
         self._known: dict[Any, int] = {None: ABSENT}
-
-    @property
-    def size(self) -> int:
-        """Values and signatures held."""
-        return len(self._known) + len(self.sets) + len(self._by_bytes)
+        # Texts of columns: Polars numbers them from 0, and keeps them; here their signature by number + 1.
+        self._categories = pl.Categorical(pl.Categories.random())
+        self._anchor = pl.Series(dtype=self._categories)  # Polars forgets categories when no column has them
+        self._by_number: Codes = np.zeros(1, np.int64)
+        self.remembered = 0
 
     def reset(self) -> None:
         """Forget all; signatures given before mean nothing after."""
@@ -132,25 +139,46 @@ class Signatures:
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
-    def encode_numbered(self, series: pl.Series, numbers: Codes) -> Codes:
-        """Signature of each row of a column of texts, whose distinct values are numbered already.
+    def numbers(self, name: str) -> pl.Expr:
+        """The number of each text of a column of that name, from 1, the same across batches; 0 without a value."""
+        return (pl.col(name).cast(self._categories).to_physical().cast(pl.Int64) + 1).fill_null(0)
+
+    def encode_numbered(self, series: pl.Series, numbers: Codes, asked: npt.NDArray[np.bool_] | None) -> Codes:
+        """Signature of each row of a column of texts.
 
         Args:
             series: The column.
-            numbers: The same number for the same text, from 0 without many holes; -1 for rows without a value, and for
-                rows that are not asked about.
+            numbers: What ``numbers`` gave for it.
+            asked: Rows that are asked about; None for all.
 
         Returns:
-            ``int64[n]``, ABSENT where the number is -1.
+            ``int64[n]``, ABSENT where there is no value or nobody asks.
         """
-        top = int(numbers.max()) + 1
-        first = np.full(top + 1, -1, np.int64)
-        first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
-        used = np.flatnonzero(first[:top] >= 0)
-        table = np.zeros(top + 1, np.int64)
-        table[used] = self._codes(series.gather(first[used]).to_list())
-        table[-1] = ABSENT
-        return table[numbers]
+        known = len(self._by_number)
+        more = int(numbers.max()) + 1 - known
+        if more > 0:
+            self._by_number = np.concatenate([self._by_number, np.full(more, -1, np.int64)])
+            _, first = np.unique(numbers[numbers >= known], return_index=True)
+            rows = np.flatnonzero(numbers >= known)[first]
+            self.remembered += more * TEXT + int(series.gather(rows).str.len_bytes().sum())
+        if asked is not None:
+            numbers = np.where(asked, numbers, 0)
+        codes = self._by_number[numbers]
+        new = np.flatnonzero(codes < 0)
+        if len(new):
+            places, first = np.unique(numbers[new], return_index=True)
+            self._by_number[places] = self._looked_at(series.gather(new[first]).to_list())
+            codes = self._by_number[numbers]
+        return codes
+
+    def _looked_at(self, texts: list[str]) -> list[int]:
+        """Signatures of texts that are remembered elsewhere."""
+        known = self._known
+        if len(known) == 1:
+            return self._signatures(texts)
+        new = [text for text in texts if text not in known]
+        found = dict(zip(new, self._signatures(new), strict=True))
+        return [found[text] if text in found else known[text] for text in texts]
 
     def encode_values(self, values: Sequence[Any]) -> Codes:
         """Signature of each of some values, as JSON has them: None is no value, a list has each of its elements."""
@@ -181,6 +209,7 @@ class Signatures:
             known = self._known
             new = [value for value in dict.fromkeys(values) if value not in known]
             known.update(zip(new, self._signatures([_plain(one) for one in new]), strict=True))
+            self.remembered += sum(ENTRY + (len(one) if isinstance(one, str) else 0) for one in new)
             return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
 
     def _joined(self, result: Codes, rows: npt.NDArray[np.int64], codes: Codes) -> Codes:
@@ -205,13 +234,14 @@ class Signatures:
         if found is None:
             found = self._ids[holds] = len(self.sets)
             self.sets.append(holds)
+            self.remembered += ENTRY + getsizeof(holds)
         return found
 
     def _signatures(self, values: Sequence[Value]) -> list[int]:
         """Signature of each of some values that are new."""
         more: dict[int, list[int]] = {}  # place to atoms beside those that the pass over literals is sure of
         sure: tuple[Codes, Codes] = (_NONE, _NONE)
-        if self._equal or self._scanned or self._regexes:
+        if self._equal or self._scanned or self._regexes or self._letters:
             self.prepare()
             texts = [value if isinstance(value, str) else text_of(value) for value in values]
             folded = [fold(text) for text in texts]
@@ -221,6 +251,10 @@ class Signatures:
                         more[place] = list(atoms)
             if self._scanned:
                 sure = self._scan(values, folded, more)
+            if self._letters:
+                for place, text in enumerate(folded):
+                    if held := [atom for atom, letter in self._letters if letter in text]:
+                        more.setdefault(place, []).extend(held)
             if self._patterns is not None:
                 for place, text in enumerate(texts):
                     for found in self._patterns.find(text):
@@ -249,6 +283,7 @@ class Signatures:
             code = self._by_bytes.get(key)
             if code is None:
                 code = self._by_bytes[key] = self.intern(self._present.union(some.tolist()))
+                self.remembered += ENTRY + len(key)
             result[place] = code
         done = frozenset(places[edges[:-1]].tolist()) if len(places) else frozenset()
         for place, others in more.items():
@@ -321,12 +356,13 @@ def _plain(value: Any) -> Any:
     return True if value is _TRUE else False if value is _FALSE else value
 
 
-def _telling(literal: str) -> bool:
+def _telling(literal: str, *, anchored: bool = False) -> bool:
     """Whether a pass should look for it; one letter is found so often that telling it costs more than a look.
 
     Hyperscan ends a pattern at a NUL.
     """
-    return not _framing(literal) and "\0" not in literal and (len(literal) > 1 or not literal.isascii())
+    long = anchored or len(literal) > 1 or not literal.isascii()
+    return literal != "" and long and not _framing(literal) and "\0" not in literal
 
 
 def _framing(text: str) -> bool:

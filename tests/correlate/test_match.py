@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from correlate.ir import atoms_of
-from correlate.match import Limits, Plan
+from correlate.match import Plan
+from correlate.memory import Memory
 from correlate.parse import parse_documents
 from event.fields import FIELDS
 from event.table import schema_of
@@ -216,7 +217,7 @@ def test_many_patterns_in_one_pass_match_as_they_do_one_by_one(wanted, how, batc
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(detections, min_size=1, max_size=3), st.lists(events, min_size=3, max_size=5))
 def test_tables_that_are_always_full_change_no_answer(rules, batches):
-    plan = Plan(compiled(*rules), limits=Limits(values=-1, cases=-1))
+    plan = Plan(compiled(*rules), memory=Memory(0))
     for batch in batches:
         assert engine(plan, table(batch), len(rules)) == reference(batch, rules)
     assert plan.resets >= 1
