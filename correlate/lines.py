@@ -156,10 +156,9 @@ class Sieve:
 
     def _bound(self) -> None:
         """Forget shapes when they are many, or when a plan has emptied its tables."""
-        stale = False
-        for plan, resets, _ in self._plans.values():
-            plan.bound()
-            stale = stale or plan.resets != resets
+        for plan, _, _ in self._plans.values():
+            plan.bound()  # any of those that share their memory may forget
+        stale = any(plan.resets != resets for plan, resets, _ in self._plans.values())
         if stale or len(self._shapes) > _SHAPES:
             self._plans.clear()
             self._shapes.clear()

@@ -173,13 +173,11 @@ def test_escapes_do_not_hide_keywords() -> None:
 
 def test_forgets_when_a_plan_does() -> None:
     """Signatures of before mean nothing after: the sieve must not go on with them."""
-    from correlate.match import Limits
-
     rules = [
         ({"category": "process_creation"}, {"one": {"CommandLine|contains": f"bad{n}"}, "condition": "one"})
         for n in range(30)
     ]
-    engine = Detector(compiled(rules), limits=Limits(values=40, cases=40))
+    engine = Detector(compiled(rules), memory=20_000)
     sieve = Sieve(engine.plan_of)
     for batch in range(6):
         lines = [event_line(CommandLine=f"run {batch} {number}").encode() for number in range(50)]
