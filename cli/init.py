@@ -74,6 +74,20 @@ regimes = ["cac-2025"]       # 适用的报告制度 / reporting regimes that ap
 # alerts_per_shift = 200     # 每班可处置的告警数，0 为不限 / alerts that a shift can look at; 0: no budget
 # alerts_per_rule = 20       # 每条规则每班至少可有的告警数 / what each rule has at least
 
+# [sensor]                   # 本机传感器（jianmen sensor run） / the sensor of this host
+# interfaces = ["eth1"]      # 采集的网络接口 / interfaces to capture
+# follow = ["/var/log/zeek/*.log"]   # 随写随读的日志，可写作 类型:路径 / logs read as they grow; KIND:PATH names what one is
+# syslog = ["udp:0.0.0.0:514"]       # 监听 syslog：udp、tcp、tls / where to listen for syslog
+# tls_certificate = ""       # TLS 监听的证书、私钥；tls_clients 为客户端签发机构 / certificate, key; authorities of clients
+# tls_key = ""
+# tls_clients = ""
+# spool = "spool"            # 先写本地缓存 / write to a spool first
+# spool_limit = "20G"        # 本地缓存容量上限 / what the spool may take
+# forward = true             # 同时将本地缓存转发至事件库 / ship the spool to the store meanwhile
+# flush_seconds = 5          # 入库间隔，秒 / seconds until events are durable
+# promiscuous = true         # 混杂模式 / also frames that are not for this host
+# ring_mb = 64               # 每个接口的环形缓冲 MiB / ring of each interface
+
 # [retention_days]           # 留存天数，不少于 180 / days to keep, 180 at least
 # "*" = 180
 # flow = 365

@@ -22,6 +22,7 @@ from cli import (
     playbook_commands,
     report_commands,
     rule_commands,
+    sensor_commands,
     store_commands,
     suppress_commands,
 )
@@ -63,6 +64,7 @@ def _main(
 
 
 analyze.register(app)
+app.add_typer(sensor_commands.app, name="sensor")
 app.add_typer(event_commands.app, name="events")
 rule_commands.app.add_typer(suppress_commands.app, name="suppress")
 app.add_typer(rule_commands.app, name="rules")

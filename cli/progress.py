@@ -55,11 +55,14 @@ def prepare_kernels(inputs: Sequence[Path]) -> None:
 
     Logs need no kernels, and then numba is not imported.
     """
-    from cli.config import state_home
-
     kinds = kernels_for(inputs)
-    if not kinds:
-        return
+    if kinds:
+        warm_kernels(kinds)
+
+
+def warm_kernels(kinds: tuple[str, ...]) -> None:
+    """Compile these groups of kernels, if they are not in the cache, and say so."""
+    from cli.config import state_home
     from sensor.kernel_cache import warm
 
     said: list[str] = []

@@ -160,6 +160,30 @@ class Cluster(_Model):
         return (self.url,) if isinstance(self.url, str) else self.url
 
 
+class SensorPart(_Model):
+    """What a sensor of this host reads and where it writes: ``[sensor]``, for ``jianmen sensor run``."""
+
+    interfaces: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()
+    """Log files that grow; ``KIND:`` before the path names what it is."""
+    syslog: tuple[str, ...] = ()
+    """``udp:HOST:PORT``, ``tcp:HOST:PORT``, ``tls:HOST:PORT``."""
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_clients: str | None = None
+    """Authorities of clients; with them, clients without a certificate are refused."""
+    spool: str | None = None
+    """Folder that is written to in place of the store."""
+    spool_limit: str | None = None
+    forward: bool = False
+    """The spool is shipped to the store meanwhile."""
+    flush_seconds: float = Field(5, ge=0.2, le=300)
+    """Events are durable so long after they came."""
+    promiscuous: bool = True
+    ring_mb: int = Field(64, ge=4, le=4096)
+    """Memory between the kernel and each interface's thread, MiB."""
+
+
 class Site(_Model):
     """All that a site file may say."""
 
@@ -175,6 +199,7 @@ class Site(_Model):
     """Folders with further Sigma rules."""
     language: Literal["zh", "en"] | None = None
     noise: Noise = Noise()
+    sensor: SensorPart = SensorPart()
     retention_days: dict[str, int] = Field(default_factory=dict)
     """Days to keep, by dataset; ``"*"`` for the rest. 180 at least unless the operator overrides the law."""
 

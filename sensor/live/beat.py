@@ -45,17 +45,22 @@ class Health:
 
 
 class LiveInput(Protocol):
-    """An input that goes on until it is stopped; each runs in a thread of its own.
+    """An input that goes on until it is stopped; each runs in a thread of its own."""
 
-    Attributes:
-        name: What it is called in events, accounts and messages.
-        account: What became of every frame or line.
-        health: How it is.
-    """
+    @property
+    def name(self) -> str:
+        """What it is called in events, accounts and messages."""
+        ...
 
-    name: str
-    account: Account
-    health: Health
+    @property
+    def account(self) -> Account:
+        """What became of every frame or line."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """How it is."""
+        ...
 
     def tables(self, beat: Beat) -> Iterator[pl.DataFrame]:
         """Yield event tables; at every beat what has been gathered, all of it once ``beat.stop`` is set, then end.

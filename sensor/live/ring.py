@@ -44,7 +44,7 @@ ETHERNET, RAW_IP = 1, 101  # link types as pcap numbers them
 _LINKS = {1: ETHERNET, 772: ETHERNET, 65534: RAW_IP}
 """Hardware type (``linux/if_arp.h``) to link type: Ethernet, loopback, tunnels without a link layer."""
 
-PERMISSION_HINT = (
+_PERMISSION = (
     "the unit jianmen-live.service brings AmbientCapabilities=CAP_NET_RAW; or run as root;\n"
     "or give this interpreter the right: setcap cap_net_raw=ep $(readlink -f {python})"
 )
@@ -96,6 +96,11 @@ def interfaces() -> list[Interface]:
         mac = address[18:24].hex(":") if hardware == 1 else ""
         found.append(Interface(name, link, hardware, up, mac, mtu, problem))
     return found
+
+
+def permission_hint() -> str:
+    """What to do where ``may_capture`` says no."""
+    return _PERMISSION.format(python=sys.executable)
 
 
 def may_capture() -> bool:
@@ -173,7 +178,7 @@ class Ring:
             raise InputError(
                 "cannot be captured: no permission (CAP_NET_RAW)",
                 where=interface,
-                hint=PERMISSION_HINT.format(python=sys.executable),
+                hint=permission_hint(),
             ) from None
         except OSError as error:
             raise InputError(f"cannot be captured: {error.strerror or error}", where=interface) from None
