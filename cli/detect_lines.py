@@ -21,7 +21,7 @@ _SHOWN = 200  # alerts that the table lists; --json gives all
 
 
 def detect_files(
-    paths: Iterable[Path], ruleset: RuleSet, *, json: bool, site: Site | None = None
+    paths: Iterable[Path], ruleset: RuleSet, *, json: bool, site: Site | None = None, memory: int | None = None
 ) -> tuple[list[Account], dict[str, int]]:
     """Read files, evaluate the rules, print alerts as they come.
 
@@ -30,13 +30,14 @@ def detect_files(
         ruleset: The rules.
         json: One alert a line, then the account; else tables.
         site: What ``correlate.derive`` says of events rests on it.
+        memory: Bytes that the engine may remember; None: its own bound.
 
     Returns:
         An account of each file, and the number of alerts by level.
     """
     from correlate.detect import Detector
 
-    engine = Detector(ruleset, lateness=None, site=site)
+    engine = Detector(ruleset, lateness=None, site=site, memory=memory)
     levels: dict[str, int] = {}
     shown: list[dict[str, Any]] = []
 

@@ -35,6 +35,19 @@ Until = Annotated[
     str | None,
     typer.Option("--until", metavar="T", help=tr("Before this time (ISO 8601).", "截止时间（不含），ISO 8601。")),
 ]
+Memory = Annotated[
+    int,
+    typer.Option(
+        "--memory",
+        metavar="MIB",
+        min=1,
+        envvar="JIANMEN_MEMORY",
+        help=tr(
+            "Values and cases that detection remembers, in MiB; beyond, it forgets and looks at them anew.",
+            "检测时缓存的取值与判定结果上限（MiB）；超出则清空重算，告警不变。",
+        ),
+    ),
+]
 Dataset = Annotated[
     list[str] | None,
     typer.Option("--dataset", "-d", help=tr("Only this dataset; may be repeated.", "只看该数据集，可重复给出。")),

@@ -112,7 +112,7 @@ class Detector:
         *,
         state: bytes | None = None,
         lateness: timedelta | None = timedelta(minutes=5),
-        memory: int = MEMORY,
+        memory: int | None = None,
         window_limits: WindowLimits | None = None,
         one_pass: bool = True,
         site: Site | None = None,
@@ -126,7 +126,7 @@ class Detector:
                 of correlations. Collapsed events come up to 5 minutes late. None: any time, all hits wait for
                 ``finish`` (for events that are not read in order of time).
             memory: Bytes of values and cases that may be remembered, over all datasets; beyond, what a dataset
-                remembers is forgotten.
+                remembers is forgotten; None: ``correlate.match.MEMORY``.
             window_limits: Bounds of correlation state, for each correlation.
             one_pass: Use Hyperscan where it is installed.
             site: What ``correlate.derive`` says of events rests on it.
@@ -135,7 +135,7 @@ class Detector:
             ValueError: ``state`` is not the state of a detector.
         """
         self._ruleset = ruleset
-        self._memory = Memory(memory)
+        self._memory = Memory(MEMORY if memory is None else memory)
         self._one_pass = one_pass
         self._derive = Derivation(site or Site())
         self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000

@@ -177,7 +177,7 @@ def test_forgets_when_a_plan_does() -> None:
         ({"category": "process_creation"}, {"one": {"CommandLine|contains": f"bad{n}"}, "condition": "one"})
         for n in range(30)
     ]
-    engine = Detector(compiled(rules), memory=20_000)
+    engine = Detector(compiled(rules), memory=5_000)
     sieve = Sieve(engine.plan_of)
     for batch in range(6):
         lines = [event_line(CommandLine=f"run {batch} {number}").encode() for number in range(50)]
