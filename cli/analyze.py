@@ -123,9 +123,9 @@ def ingest(
         watcher = stack.enter_context(reading(quiet=json))
         accounts = pipeline.ingest(inputs, kept, watcher=watcher, collapse=not no_collapse, stdin=sys.stdin.buffer)
     if json:
-        emit_json(_accounts_json(accounts))
+        emit_json(accounts_json(accounts))
     else:
-        _print_accounts(accounts)
+        print_accounts(accounts)
         if spool:
             say(tr(f"spool: {spool}", f"本地缓存目录：{spool}"))
         else:
@@ -243,14 +243,14 @@ def analyze(
     if json:
         emit_json(
             {
-                **_accounts_json(accounts),
+                **accounts_json(accounts),
                 **_detection_json(found, incidents),
                 "files": [str(f) for f in files],
                 "store": str(settings.store),
             }
         )
     else:
-        _print_accounts(accounts)
+        print_accounts(accounts)
         _print_detection(found, incidents)
         table(
             tr("Reports", "报告"),
@@ -262,7 +262,8 @@ def analyze(
     _fail(found, threshold)
 
 
-def _accounts_json(accounts: list[Account]) -> dict[str, Any]:
+def accounts_json(accounts: list[Account]) -> dict[str, Any]:
+    """Accounts, and events by dataset, as plain data."""
     events: dict[str, int] = {}
     for account in accounts:
         for dataset, count in account.events.items():
@@ -270,7 +271,8 @@ def _accounts_json(accounts: list[Account]) -> dict[str, Any]:
     return {"inputs": [a.as_json() for a in accounts], "events": dict(sorted(events.items()))}
 
 
-def _print_accounts(accounts: list[Account]) -> None:
+def print_accounts(accounts: list[Account]) -> None:
+    """Accounts as a table: what became of every frame and line."""
     rows = []
     for a in accounts:
         rate = f"{a.total / a.seconds:,.0f}/s" if a.seconds > 0 else ""

@@ -133,7 +133,6 @@ def ingest(
     """
     from sensor.base import Account
     from sensor.reader import open_input
-    from store.base import Store
 
     watcher = watcher or Watcher()
     accounts: list[Account] = []
@@ -174,13 +173,16 @@ def ingest(
         store.flush()
         account.seconds = time.monotonic() - started
         watcher.step(account)
-    if isinstance(store, Store):
-        _remember(store, accounts)
+    remember(store, accounts)
     return accounts
 
 
-def _remember(store: Store, accounts: Sequence[Account]) -> None:
-    """Keep the accounts in the store: a report made later says what it rests on."""
+def remember(store: Sink, accounts: Sequence[Account]) -> None:
+    """Keep the accounts in the store, if it is one: a report made later says what it rests on."""
+    from store.base import Store
+
+    if not isinstance(store, Store):
+        return
     known = {one["path"]: one for one in accounts_of(store)}
     for account in accounts:
         known.pop(account.path, None)
