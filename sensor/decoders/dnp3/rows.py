@@ -190,25 +190,27 @@ class _Flat:
     def room(self, used: I64) -> _Flat:
         """A copy of what is used, with twice the room."""
         more = _Flat(*(2 * int(n) + 2 * k.MAX_POINTS for n in used))
-        return self._into(more, used)
+        h, p, c = (int(n) for n in used)
+        more.headers[:h] = self.headers[:h]
+        more.index[:p], more.value[:p], more.flags[:p] = self.index[:p], self.value[:p], self.flags[:p]
+        more.control[:, :c] = self.control[:, :c]
+        return more
 
     def cut(self, used: I64) -> _Flat:
-        """What is used."""
-        return self._into(_Flat(*(int(n) for n in used)), used)
-
-    def _into(self, other: _Flat, used: I64) -> _Flat:
+        """What is used, without the rest."""
         h, p, c = (int(n) for n in used)
-        other.headers[:h] = self.headers[:h]
-        other.index[:p], other.value[:p], other.flags[:p] = self.index[:p], self.value[:p], self.flags[:p]
-        other.control[:, :c] = self.control[:, :c]
-        return other
+        self.headers, self.control = self.headers[:h], self.control[:, :c]
+        self.index, self.value, self.flags = self.index[:p], self.value[:p], self.flags[:p]
+        return self
 
 
 def _decode(data: U8, start: I64, length: I64) -> tuple[I64, npt.NDArray[np.float64], _Flat]:
     n = len(start)
     app = np.zeros((k.APP_ROWS, n), np.int64)
     ranges = np.empty((2, n))
-    flat = _Flat(2 * n + k.MAX_HEADERS, 4 * n + k.MAX_POINTS, n // 4 + k.MAX_POINTS)
+    # A point takes an octet at least, unless it is a bit: memory that is not touched costs nothing.
+    octets = int(length.sum())
+    flat = _Flat(2 * n + k.MAX_HEADERS, octets + k.MAX_POINTS, octets // 11 + k.MAX_POINTS)
     used = np.zeros(3, np.int64)
     scratch = np.zeros(8, np.uint8)
     at = 0
