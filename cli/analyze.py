@@ -156,6 +156,7 @@ def detect(
             ),
         ),
     ] = None,
+    memory: options.Memory = 512,
     fail_level: FailLevel = None,
     json: options.Json = False,
 ) -> None:
@@ -170,7 +171,8 @@ def detect(
     if events:
         from cli.detect_lines import detect_files
 
-        accounts, levels = detect_files(pipeline.find_inputs(events), ruleset, json=json, site=settings.site)
+        inputs = pipeline.find_inputs(events)
+        accounts, levels = detect_files(inputs, ruleset, json=json, site=settings.site, memory=memory << 20)
         _exit_for(accounts)
         _fail(pipeline.Detection(by_level=levels), threshold)
         return
@@ -181,6 +183,7 @@ def detect(
             since=options.instant(since, "--since"),
             until=options.instant(until, "--until"),
             site=settings.site,
+            memory=memory << 20,
         )
         from cli.rule_commands import keep_status
 
@@ -207,6 +210,7 @@ def analyze(
     rules: options.Rules = None,
     report_lang: options.Lang = "both",
     no_collapse: NoCollapse = False,
+    memory: options.Memory = 512,
     fail_level: FailLevel = None,
     json: options.Json = False,
 ) -> None:
@@ -227,7 +231,7 @@ def analyze(
     with pipeline.open_store(settings.store, create=True) as kept:
         with reading(quiet=json) as watcher:
             accounts = pipeline.ingest(inputs, kept, watcher=watcher, collapse=not no_collapse, stdin=sys.stdin.buffer)
-        found, engine = pipeline.detect(kept, ruleset, site=settings.site, now=now)
+        found, engine = pipeline.detect(kept, ruleset, site=settings.site, now=now, memory=memory << 20)
         keep_status(kept, engine)
         assets = pipeline.observe_assets(kept, settings.site)
         pipeline.regroup(kept, settings.site, now=now, assets=assets)
