@@ -261,6 +261,7 @@ def detect(
     push_down: bool | None = None,
     site: Site | None = None,
     now: datetime | None = None,
+    memory: int | None = None,
 ) -> tuple[Detection, Detector]:
     """Run the rules over stored events and store the alerts; a repeated run stores none twice.
 
@@ -276,12 +277,13 @@ def detect(
         site: Zones of suppressions, the alert budget, and what the site says of events (``correlate.derive``);
             without it nothing is demoted.
         now: Time of the clock, which suppressions end by.
+        memory: Bytes that a new detector may remember; None: its own bound.
     """
     from correlate.detect import Detector
     from store.base import Narrowing
 
     # A store is read in order of time, so nothing needs to wait for what might come late.
-    engine = detector or Detector(ruleset, lateness=None, site=site)
+    engine = detector or Detector(ruleset, lateness=None, site=site, memory=memory)
     quiet = _quiet(store, site, since, now or datetime.now(UTC))
     result = Detection()
     wanted: Mapping[str, Coarse] | None = None
