@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -240,8 +241,9 @@ class LiveCapture:
         self._walks[0].close()
 
 
+@cache
 def get_ready() -> None:
-    """Compile the kernels that captures need or load them from the cache, and run each once."""
+    """Compile the kernels that captures need or load them from the cache, and run each; once a process."""
     from sensor.kernel_cache import prepare
 
     prepare()
