@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from correlate.hosts import host_name
 from correlate.regimes import attack, grouping, level_rank
 from event.incident import AlertRef, Category, TimelineEntry
 from event.site import Site
@@ -34,6 +35,8 @@ _SPELLED = 4 * _NAME  # characters of a rule's title that are looked at
 
 def _name(ip: str, site: Site, lang: int) -> str:
     asset = site.asset_of(ip)
+    if asset is None and host_name(ip) is not None:
+        return f"host {_plain(ip)}" if lang else f"主机{_plain(ip)}"
     if asset is None:
         return ip
     return f"{ip} ({asset.name})" if lang else f"{ip}（{asset.name}）"

@@ -68,7 +68,14 @@ def test_alerts_of_one_host_are_one_incident_whatever_the_rules_and_the_case():
     (one,) = group([alert(1, 0, "WS5", rule__id="a"), alert(2, 9, "ws5", rule__id="b"), alert(3, 20, "ws5.")])
     assert one.targets == ("ws5",)
     assert [(a.ip, a.host, a.side, a.alert_count) for a in one.assets] == [(None, "ws5", "target", 3)]
-    assert one.title_en.endswith(": ws5")
+    assert one.title_en.endswith(": host ws5")
+    assert one.title_zh.endswith("：涉及主机ws5")
+
+
+def test_a_hostile_host_name_is_spelled_out_in_titles():
+    (one,) = group([alert(1, 0, "ws5\u202e\x1b[31m\n<b>")])
+    assert one.title_zh.isprintable()
+    assert one.title_en.isprintable()
 
 
 def test_the_same_rule_on_two_hosts_is_two_incidents():
