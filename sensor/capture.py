@@ -24,10 +24,6 @@ from sensor.base import SensorLimits
 
 BLOCK = 4 << 20  # bytes read at once: 256 KiB to 4 MiB were equally fast
 _RAW = 1 << 18  # bytes of compressed input at once
-_IFACES = 4096  # interfaces in one section that are believed
-_PDU_FLUSH = 1 << 18  # messages
-_DATA_FLUSH = 24 << 20  # bytes of messages
-_ROW_FLUSH = 1 << 16  # rows of flows, ARP, signs
 
 _PCAP = {  # magic as it stands in the file: (big-endian, nanoseconds, record header)
     b"\xd4\xc3\xb2\xa1": (0, 0, 16),
@@ -189,16 +185,21 @@ def new_state(limits: SensorLimits, apps: int = 0b111110) -> k.State:
         limits: Bounds.
         apps: Bit set of applications (``1 << A_*``) that have a decoder.
     """
-    flows = max(16, limits.flows)
-    slots = 1 << (2 * flows - 1).bit_length()
-    streams = max(16, limits.streams)
-    carries = max(64, streams // 4)
+    flows, streams, fragments = max(16, limits.flows), max(16, limits.streams), max(16, limits.fragments)
     carry = max(512, limits.carry_bytes)
-    fragments = max(16, limits.fragments)
-    # One frame yields at most two messages for each 7 of its bytes (the shortest, 6 bytes, and one bad byte
-    # between), plus what a stream held; so much stays free above the threshold.
-    spare = 2 * (limits.max_frame + 2 * carry) // 7 + 4096
-    c = np.zeros(k.COUNTERS, np.int64)
+    for what, wanted, most in (
+        ("flows", flows, k.MOST_FLOWS),
+        ("streams", streams, k.MOST_STREAMS),
+        ("fragments", fragments, k.MOST_FRAGMENTS),
+        ("carry_bytes", carry, k.MOST_CARRY),
+        ("max_frame", limits.max_frame, k.MOST_FRAME),
+    ):
+        if wanted > most:
+            raise ValueError(f"limit {what}: expected at most {most}, found {wanted}")
+    pages = mmap.mmap(-1, k.STATE.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_NOHUGEPAGE)  # of most tables only the front is used
+    record = np.frombuffer(pages, k.STATE)[0]
+    c = record["c"]
     for place in (k.C_FREE_FLOW, k.C_FREE_STREAM, k.C_FREE_CARRY, k.C_SWEEP_AT):
         c[place] = -1
     seed = np.frombuffer(os.urandom(12), np.uint32).astype(np.int64) & 0x7FFFFFFF
@@ -209,37 +210,18 @@ def new_state(limits: SensorLimits, apps: int = 0b111110) -> k.State:
     c[k.C_IDLE] = limits.idle_timeout_ns
     c[k.C_ACTIVE] = limits.active_timeout_ns
     c[k.C_CARRY] = carry
-    c[k.C_PDU_FLUSH] = _PDU_FLUSH
-    c[k.C_DATA_FLUSH] = _DATA_FLUSH
-    c[k.C_ROW_FLUSH] = _ROW_FLUSH
+    c[k.C_PDU_FLUSH] = k.PDU_FLUSH
+    c[k.C_DATA_FLUSH] = k.DATA_FLUSH
+    c[k.C_ROW_FLUSH] = k.ROW_FLUSH
     c[k.C_WANT] = apps
     c[k.C_EPOCH] = 1
-    rows = _ROW_FLUSH + 64
-    return k.State(
-        c=c,
-        notes=np.zeros(k.NOTES, np.int64),
-        ifaces=np.zeros((_IFACES, 6), np.int64),
-        flows=np.zeros(flows, k.FLOW),
-        slots=np.zeros(slots, np.int64),
-        streams=np.zeros(2 * streams, k.STREAM),
-        held=np.zeros((2 * streams, 2 * k.HELD), np.int64),
-        carry=np.zeros(carries * carry, np.uint8),
-        carry_next=np.full(carries, -1, np.int64),
-        pdus=np.zeros(_PDU_FLUSH + spare, k.PDU),
-        data=np.zeros(_DATA_FLUSH + 2 * limits.max_frame + 8 * carry, np.uint8),
-        ends=np.zeros(rows, k.FLOW),
-        locals=np.zeros(rows, k.LOCAL),
-        arps=np.zeros(rows, k.ARP),
-        signs=np.zeros(rows, k.SIGN),
-        frags=np.zeros(fragments, k.FRAGMENT),
-        frag_data=_pages(fragments * k.DATAGRAM),
-        frag_spans=np.zeros((fragments, 2 * k.SPANS), np.int64),
-    )
-
-
-def _pages(size: int) -> k.U8:
-    """Zeroed bytes whose pages can be given back: see ``give_back``."""
-    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+    c[k.C_FLOWS] = flows
+    c[k.C_SLOTS] = 1 << (2 * flows - 1).bit_length()
+    c[k.C_STREAMS] = streams
+    c[k.C_CARRIES] = min(max(64, streams // 4), k.MOST_CARRIES)
+    c[k.C_FRAGS] = fragments
+    record["carry_next"][:] = -1
+    return k.State(record, pages, **{name: record[name] for name in k.State._fields[2:]})
 
 
 def give_back(state: k.State) -> None:
@@ -248,13 +230,10 @@ def give_back(state: k.State) -> None:
     Every entry has room for the longest datagram; without this each that was ever used by a long one stays resident,
     64 MiB in all.
     """
-    view = state.frag_data.base
-    assert isinstance(view, memoryview)
-    pages = cast("mmap.mmap", view.obj)
     idle = np.concatenate([[0], (state.frags["used"] == 0).astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(idle))
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        pages.madvise(mmap.MADV_DONTNEED, start * k.DATAGRAM, (end - start) * k.DATAGRAM)
+        state.pages.madvise(mmap.MADV_DONTNEED, start * k.DATAGRAM, (end - start) * k.DATAGRAM)
 
 
 def compile_kernels(kind: str) -> None:
@@ -265,8 +244,8 @@ def compile_kernels(kind: str) -> None:
     state.c[k.C_RECORD] = 16
     block = np.zeros(64, np.uint8)
     walk: Any = kernels.walk_pcap if kind == "pcap" else kernels.walk_pcapng
-    walk(state, block, 0, 0)
-    kernels.drain(state)
+    walk(state.record, block, 0, 0)
+    kernels.drain(state.record)
 
 
 class Walk:
@@ -326,7 +305,7 @@ class Walk:
 
         while True:
             try:
-                status = int(kernels.drain(self.state))
+                status = int(kernels.drain(self.state.record))
             except IndexError:
                 self._skip_flow()
                 continue
@@ -424,7 +403,7 @@ class CaptureWalk(Walk):
         c = state.c
         while True:
             try:
-                status = int(walk(state, self._buffer, self._start, self._end))
+                status = int(walk(state.record, self._buffer, self._start, self._end))
             except IndexError:
                 self._skip_frame()
                 continue
@@ -535,7 +514,7 @@ class CaptureWalk(Walk):
         row = int(c[k.C_IFACES])
         number = self._interfaces
         self._interfaces += 1
-        if row >= _IFACES:
+        if row >= k.MOST_INTERFACES:
             self.notes["interfaces_beyond_limit"] = self.notes.get("interfaces_beyond_limit", 0) + 1
             return
         link, _, snap = struct.unpack_from(end + "HHI", body, 0)

@@ -94,20 +94,20 @@ def hash_key(c, a0, a1, b0, b1, ports, meta):
 @_jit
 def local_of(s, f):
     """Row of this flow in ``locals`` of the flush under way; -1 if the table is full."""
-    c = s.c
-    r = s.flows[f]
+    c = s["c"]
+    r = s["flows"][f]
     if r["epoch"] == c[C_EPOCH]:
         row = np.int64(r["local"])
-        s.locals[row]["client_b"] = r["client_b"]
-        s.locals[row]["app"] = r["app"]
+        s["locals"][row]["client_b"] = r["client_b"]
+        s["locals"][row]["app"] = r["app"]
         return row
     row = c[C_LOCALS]
-    if row >= len(s.locals):
+    if row >= len(s["locals"]):
         return np.int64(NONE)
     c[C_LOCALS] = row + 1
     r["epoch"] = c[C_EPOCH]
     r["local"] = row
-    o = s.locals[row]
+    o = s["locals"][row]
     o["a0"] = r["a0"]
     o["a1"] = r["a1"]
     o["b0"] = r["b0"]
@@ -125,55 +125,55 @@ def local_of(s, f):
 @_jit
 def emit(s, f, direction, b, p, n, expected, flags, ts, frame):
     """Append one message; what does not fit is counted (a frame yields fewer rows than are kept free)."""
-    c = s.c
+    c = s["c"]
     row = c[C_PDUS]
     at = c[C_DATA]
-    app = np.int64(s.flows[f]["app"])
+    app = np.int64(s["flows"][f]["app"])
     if ((c[C_WANT] >> app) & 1) == 0:
         return
     local = local_of(s, f)
-    if row >= len(s.pdus) or at + n > len(s.data) or local < 0:
+    if row >= len(s["pdus"]) or at + n > len(s["data"]) or local < 0:
         c[C_PDUS_LOST] += 1
         return
     c[C_PDUS] = row + 1
     c[C_DATA] = at + n
     for i in range(n):
-        s.data[at + i] = b[p + i]
-    o = s.pdus[row]
+        s["data"][at + i] = b[p + i]
+    o = s["pdus"][row]
     o["offset"] = at
     o["length"] = n
     o["expected"] = expected
     o["timestamp"] = ts
     o["frame"] = frame
-    o["flow"] = s.flows[f]["serial"]
+    o["flow"] = s["flows"][f]["serial"]
     o["local"] = local
     o["direction"] = direction
-    if (np.int64(s.flows[f]["tcp"]) & TF_MIDSTREAM) != 0:
+    if (np.int64(s["flows"][f]["tcp"]) & TF_MIDSTREAM) != 0:
         flags = flags | 8
     o["flags"] = flags
     o["app"] = app
     o["late"] = c[C_LATE]
-    o["interface"] = s.flows[f]["interface"]
+    o["interface"] = s["flows"][f]["interface"]
 
 
 @_jit
 def sign(s, f, code, value, other, ts, frame):
     """Say something about a flow, each code once a flow; ``f`` is -1 where there is no flow."""
-    c = s.c
+    c = s["c"]
     local = np.int64(NONE)
     if f >= 0:
-        r = s.flows[f]
+        r = s["flows"][f]
         bit = 1 << code
         if (np.int64(r["said"]) & bit) != 0:
             return
         r["said"] = np.int64(r["said"]) | bit
         local = local_of(s, f)
     row = c[C_SIGNS]
-    if row >= len(s.signs):
+    if row >= len(s["signs"]):
         c[C_SIGNS_LOST] += 1
         return
     c[C_SIGNS] = row + 1
-    o = s.signs[row]
+    o = s["signs"][row]
     o["timestamp"] = ts
     o["frame"] = frame
     o["code"] = code
@@ -188,11 +188,11 @@ def sign(s, f, code, value, other, ts, frame):
 @_jit
 def carry_drop(s, k):
     """Give the carry buffer of stream direction ``k`` back."""
-    t = s.streams[k]
+    t = s["streams"][k]
     n = np.int64(t["carry"])
     if n >= 0:
-        s.carry_next[n] = s.c[C_FREE_CARRY]
-        s.c[C_FREE_CARRY] = n
+        s["carry_next"][n] = s["c"][C_FREE_CARRY]
+        s["c"][C_FREE_CARRY] = n
         t["carry"] = NONE
     t["prefix"] = 0
     t["held"] = 0
@@ -202,17 +202,17 @@ def carry_drop(s, k):
 @_jit
 def carry_take(s, k):
     """Make sure that stream direction ``k`` has a carry buffer; False if the pool is empty."""
-    t = s.streams[k]
+    t = s["streams"][k]
     if np.int64(t["carry"]) >= 0:
         return True
-    n = s.c[C_FREE_CARRY]
+    n = s["c"][C_FREE_CARRY]
     if n >= 0:
-        s.c[C_FREE_CARRY] = s.carry_next[n]
-    elif s.c[C_FRESH_CARRY] < len(s.carry_next):
-        n = s.c[C_FRESH_CARRY]
-        s.c[C_FRESH_CARRY] = n + 1
+        s["c"][C_FREE_CARRY] = s["carry_next"][n]
+    elif s["c"][C_FRESH_CARRY] < s["c"][C_CARRIES]:
+        n = s["c"][C_FRESH_CARRY]
+        s["c"][C_FRESH_CARRY] = n + 1
     else:
-        s.c[C_CARRY_EMPTY] += 1
+        s["c"][C_CARRY_EMPTY] += 1
         return False
     t["carry"] = n
     t["prefix"] = 0
@@ -223,40 +223,40 @@ def carry_take(s, k):
 @_jit
 def stream_flush(s, f, k, ts, frame):
     """Emit what a direction still holds, cut messages marked so, and drop its buffer."""
-    t = s.streams[k]
+    t = s["streams"][k]
     rounds = 0
     while rounds <= HELD + 1:
         rounds += 1
         if np.int64(t["carry"]) < 0:
             break
-        at = np.int64(t["carry"]) * s.c[C_CARRY]
+        at = np.int64(t["carry"]) * s["c"][C_CARRY]
         prefix = np.int64(t["prefix"])
         if prefix > 0:
             cut_prefix(s, f, k, ts, frame)
         if np.int64(t["held"]) == 0:
             break
-        start = s.held[k, 0]
-        end = s.held[k, 1]
-        s.flows[f]["missed"] = np.int64(s.flows[f]["missed"]) + start - prefix
-        s.c[C_GAPS] += 1
+        start = s["held"][k, 0]
+        end = s["held"][k, 1]
+        s["flows"][f]["missed"] = np.int64(s["flows"][f]["missed"]) + start - prefix
+        s["c"][C_GAPS] += 1
         t["gap"] = 1
         t["skip"] = 0
-        used = consume(s, f, k, s.carry, at + start, at + end, ts, frame)
+        used = consume(s, f, k, s["carry"][:], at + start, at + end, ts, frame)
         for i in range(1, np.int64(t["held"])):
-            s.held[k, 2 * i - 2] = s.held[k, 2 * i]
-            s.held[k, 2 * i - 1] = s.held[k, 2 * i + 1]
+            s["held"][k, 2 * i - 2] = s["held"][k, 2 * i]
+            s["held"][k, 2 * i - 1] = s["held"][k, 2 * i + 1]
         t["held"] = np.int64(t["held"]) - 1
         left = end - start - used
         for i in range(left):
-            s.carry[at + i] = s.carry[at + start + used + i]
+            s["carry"][at + i] = s["carry"][at + start + used + i]
         move = start + used
         for i in range(np.int64(t["held"])):
-            a = s.held[k, 2 * i]
-            b = s.held[k, 2 * i + 1]
+            a = s["held"][k, 2 * i]
+            b = s["held"][k, 2 * i + 1]
             for j in range(a, b):
-                s.carry[at + j - move] = s.carry[at + j]
-            s.held[k, 2 * i] = a - move
-            s.held[k, 2 * i + 1] = b - move
+                s["carry"][at + j - move] = s["carry"][at + j]
+            s["held"][k, 2 * i] = a - move
+            s["held"][k, 2 * i + 1] = b - move
         t["base"] = (np.int64(t["base"]) + move) & 0xFFFFFFFF
         t["prefix"] = left
     carry_drop(s, k)
@@ -265,19 +265,19 @@ def stream_flush(s, f, k, ts, frame):
 @_jit
 def cut_prefix(s, f, k, ts, frame):
     """Emit the unfinished message at the front of the buffer as a cut one; the buffer's front is empty then."""
-    t = s.streams[k]
+    t = s["streams"][k]
     prefix = np.int64(t["prefix"])
-    at = np.int64(t["carry"]) * s.c[C_CARRY]
-    app = np.int64(s.flows[f]["app"])
+    at = np.int64(t["carry"]) * s["c"][C_CARRY]
+    app = np.int64(s["flows"][f]["app"])
     if app != A_NONE and app < A_MMS:
-        need = frame_length(s.carry, at, at + prefix, app)
+        need = frame_length(s["carry"][:], at, at + prefix, app)
         flags = 2
         if np.int64(t["gap"]) != 0:
             flags = flags | 1
         skip = head_bytes(app)
         if prefix > skip:
             expected = prefix + 1 if need <= prefix else need
-            emit(s, f, k & 1, s.carry, at + skip, prefix - skip, expected - skip, flags, ts, frame)
+            emit(s, f, k & 1, s["carry"][:], at + skip, prefix - skip, expected - skip, flags, ts, frame)
         t["gap"] = 0
     t["prefix"] = 0
 
@@ -285,38 +285,38 @@ def cut_prefix(s, f, k, ts, frame):
 @_jit
 def stream_free(s, f, ts, frame):
     """Flush and release the stream of a flow, if it has one."""
-    r = s.flows[f]
+    r = s["flows"][f]
     n = np.int64(r["stream"])
     if n < 0:
         return
     stream_flush(s, f, 2 * n, ts, frame)
     stream_flush(s, f, 2 * n + 1, ts, frame)
-    s.streams[2 * n]["used"] = 0
-    s.streams[2 * n]["next_free"] = s.c[C_FREE_STREAM]
-    s.c[C_FREE_STREAM] = n
+    s["streams"][2 * n]["used"] = 0
+    s["streams"][2 * n]["next_free"] = s["c"][C_FREE_STREAM]
+    s["c"][C_FREE_STREAM] = n
     r["stream"] = NONE
 
 
 @_jit
 def stream_new(s, f, ts, frame):
     """Give a flow a stream; the longest silent of sixteen others gives way if there is none left."""
-    c = s.c
+    c = s["c"]
     n = c[C_FREE_STREAM]
-    if n < 0 and c[C_FRESH_STREAM] < len(s.streams) // 2:
+    if n < 0 and c[C_FRESH_STREAM] < c[C_STREAMS]:
         n = c[C_FRESH_STREAM]
         c[C_FRESH_STREAM] = n + 1
-        s.streams[2 * n]["next_free"] = c[C_FREE_STREAM]
+        s["streams"][2 * n]["next_free"] = c[C_FREE_STREAM]
     elif n < 0:
-        count = len(s.streams) // 2
+        count = c[C_STREAMS]
         best = np.int64(NONE)
         oldest = np.int64(0)
         for _ in range(min(16, count)):
             hand = c[C_STREAM_HAND] % count
             c[C_STREAM_HAND] = hand + 1
-            owner = np.int64(s.streams[2 * hand]["flow"])
+            owner = np.int64(s["streams"][2 * hand]["flow"])
             if owner == f:
                 continue
-            last = np.int64(s.flows[owner]["last"])
+            last = np.int64(s["flows"][owner]["last"])
             if best < 0 or last < oldest:
                 best = owner
                 oldest = last
@@ -327,9 +327,9 @@ def stream_new(s, f, ts, frame):
         n = c[C_FREE_STREAM]
         if n < 0:
             return False
-    c[C_FREE_STREAM] = np.int64(s.streams[2 * n]["next_free"])
+    c[C_FREE_STREAM] = np.int64(s["streams"][2 * n]["next_free"])
     for d in range(2):
-        t = s.streams[2 * n + d]
+        t = s["streams"][2 * n + d]
         t["base"] = NONE
         t["skip"] = 0
         t["flow"] = f
@@ -340,7 +340,7 @@ def stream_new(s, f, ts, frame):
         t["waited"] = 0
         t["acked"] = NONE
         t["used"] = 1
-    s.flows[f]["stream"] = n
+    s["flows"][f]["stream"] = n
     return True
 
 
@@ -609,8 +609,8 @@ def consume(s, f, k, b, p, e, ts, frame):
     Returns:
         Bytes used; the rest is the start of a message that is not whole yet.
     """
-    r = s.flows[f]
-    t = s.streams[k]
+    r = s["flows"][f]
+    t = s["streams"][k]
     at = p
     while at < e:
         if np.int64(t["skip"]) > 0:
@@ -657,7 +657,7 @@ def consume(s, f, k, b, p, e, ts, frame):
         if size == 0:
             break
         if at + size > e:
-            if size <= s.c[C_CARRY]:
+            if size <= s["c"][C_CARRY]:
                 break
             if e - at > head:
                 emit(s, f, k & 1, b, at + head, e - at - head, size - head, flags | 2, ts, frame)
@@ -688,16 +688,16 @@ def held_put(s, f, k, b, p, n, off):
     Returns:
         False if it would need more runs than are kept; nothing was copied then.
     """
-    t = s.streams[k]
-    at = np.int64(t["carry"]) * s.c[C_CARRY]
+    t = s["streams"][k]
+    at = np.int64(t["carry"]) * s["c"][C_CARRY]
     count = np.int64(t["held"])
     start = off
     end = off + n
     first = np.int64(0)
-    while first < count and s.held[k, 2 * first + 1] < start:
+    while first < count and s["held"][k, 2 * first + 1] < start:
         first += 1
     last = first  # runs first..last-1 touch the segment
-    while last < count and s.held[k, 2 * last] <= end:
+    while last < count and s["held"][k, 2 * last] <= end:
         last += 1
     if first == last and count >= HELD:
         return False
@@ -705,32 +705,32 @@ def held_put(s, f, k, b, p, n, off):
     run = first
     for i in range(n):
         place = off + i
-        while run < last and s.held[k, 2 * run + 1] <= place:
+        while run < last and s["held"][k, 2 * run + 1] <= place:
             run += 1
-        if run < last and s.held[k, 2 * run] <= place:
-            if s.carry[at + place] != b[p + i]:
+        if run < last and s["held"][k, 2 * run] <= place:
+            if s["carry"][at + place] != b[p + i]:
                 differs += 1
         else:
-            s.carry[at + place] = b[p + i]
+            s["carry"][at + place] = b[p + i]
     if differs > 0:
-        s.flows[f]["conflict"] = np.int64(s.flows[f]["conflict"]) + differs
+        s["flows"][f]["conflict"] = np.int64(s["flows"][f]["conflict"]) + differs
     if first < last:
-        start = min(start, s.held[k, 2 * first])
-        end = max(end, s.held[k, 2 * last - 2 + 1])
+        start = min(start, s["held"][k, 2 * first])
+        end = max(end, s["held"][k, 2 * last - 2 + 1])
         gone = last - first - 1
         for i in range(last, count):
-            s.held[k, 2 * (i - gone)] = s.held[k, 2 * i]
-            s.held[k, 2 * (i - gone) + 1] = s.held[k, 2 * i + 1]
+            s["held"][k, 2 * (i - gone)] = s["held"][k, 2 * i]
+            s["held"][k, 2 * (i - gone) + 1] = s["held"][k, 2 * i + 1]
         count -= gone
     else:
         i = count
         while i > first:
-            s.held[k, 2 * i] = s.held[k, 2 * i - 2]
-            s.held[k, 2 * i + 1] = s.held[k, 2 * i - 1]
+            s["held"][k, 2 * i] = s["held"][k, 2 * i - 2]
+            s["held"][k, 2 * i + 1] = s["held"][k, 2 * i - 1]
             i -= 1
         count += 1
-    s.held[k, 2 * first] = start
-    s.held[k, 2 * first + 1] = end
+    s["held"][k, 2 * first] = start
+    s["held"][k, 2 * first + 1] = end
     t["held"] = count
     return True
 
@@ -738,29 +738,29 @@ def held_put(s, f, k, b, p, n, off):
 @_jit
 def settle(s, f, k, ts, frame):
     """Cut messages out of the front of the buffer, take in runs that became contiguous, move the rest down."""
-    t = s.streams[k]
-    at = np.int64(t["carry"]) * s.c[C_CARRY]
+    t = s["streams"][k]
+    at = np.int64(t["carry"]) * s["c"][C_CARRY]
     prefix = np.int64(t["prefix"])
     count = np.int64(t["held"])
-    if count > 0 and s.held[k, 0] <= prefix:
-        prefix = max(prefix, s.held[k, 1])
+    if count > 0 and s["held"][k, 0] <= prefix:
+        prefix = max(prefix, s["held"][k, 1])
         for i in range(1, count):
-            s.held[k, 2 * i - 2] = s.held[k, 2 * i]
-            s.held[k, 2 * i - 1] = s.held[k, 2 * i + 1]
+            s["held"][k, 2 * i - 2] = s["held"][k, 2 * i]
+            s["held"][k, 2 * i - 1] = s["held"][k, 2 * i + 1]
         count -= 1
         t["held"] = count
         if count == 0:
             t["waited"] = 0
-    used = consume(s, f, k, s.carry, at, at + prefix, ts, frame)
+    used = consume(s, f, k, s["carry"][:], at, at + prefix, ts, frame)
     if used > 0:
         t["base"] = (np.int64(t["base"]) + used) & 0xFFFFFFFF
         end = prefix
         for i in range(count):
-            end = max(end, s.held[k, 2 * i + 1])
-            s.held[k, 2 * i] -= used
-            s.held[k, 2 * i + 1] -= used
+            end = max(end, s["held"][k, 2 * i + 1])
+            s["held"][k, 2 * i] -= used
+            s["held"][k, 2 * i + 1] -= used
         for i in range(used, end):
-            s.carry[at + i - used] = s.carry[at + i]
+            s["carry"][at + i - used] = s["carry"][at + i]
     t["prefix"] = prefix - used
     if t["prefix"] == 0 and count == 0:
         carry_drop(s, k)
@@ -769,12 +769,12 @@ def settle(s, f, k, ts, frame):
 @_jit
 def jump_hole(s, f, k, ts, frame):
     """Give up the bytes missing before the first held run and go on behind them."""
-    t = s.streams[k]
-    start = s.held[k, 0]
+    t = s["streams"][k]
+    start = s["held"][k, 0]
     missing = start - np.int64(t["prefix"])
-    at = np.int64(t["carry"]) * s.c[C_CARRY]
-    s.flows[f]["missed"] = np.int64(s.flows[f]["missed"]) + missing
-    s.c[C_GAPS] += 1
+    at = np.int64(t["carry"]) * s["c"][C_CARRY]
+    s["flows"][f]["missed"] = np.int64(s["flows"][f]["missed"]) + missing
+    s["c"][C_GAPS] += 1
     if np.int64(t["prefix"]) > 0:
         cut_prefix(s, f, k, ts, frame)
     skip = np.int64(t["skip"])
@@ -783,11 +783,11 @@ def jump_hole(s, f, k, ts, frame):
     count = np.int64(t["held"])
     end = start
     for i in range(count):
-        end = max(end, s.held[k, 2 * i + 1])
-        s.held[k, 2 * i] -= start
-        s.held[k, 2 * i + 1] -= start
+        end = max(end, s["held"][k, 2 * i + 1])
+        s["held"][k, 2 * i] -= start
+        s["held"][k, 2 * i + 1] -= start
     for i in range(start, end):
-        s.carry[at + i - start] = s.carry[at + i]
+        s["carry"][at + i - start] = s["carry"][at + i]
     t["base"] = (np.int64(t["base"]) + start) & 0xFFFFFFFF
     t["prefix"] = 0
     t["waited"] = 0
@@ -797,10 +797,10 @@ def jump_hole(s, f, k, ts, frame):
 @_jit
 def resync(s, f, k, seq, missing, ts, frame):
     """Forget the position: what is held is given out, the next byte is ``seq``."""
-    t = s.streams[k]
+    t = s["streams"][k]
     stream_flush(s, f, k, ts, frame)
-    s.flows[f]["missed"] = np.int64(s.flows[f]["missed"]) + missing
-    s.c[C_GAPS] += 1
+    s["flows"][f]["missed"] = np.int64(s["flows"][f]["missed"]) + missing
+    s["c"][C_GAPS] += 1
     t["base"] = seq
     t["skip"] = max(np.int64(0), np.int64(t["skip"]) - missing) if missing > 0 else 0
     t["gap"] = 1
@@ -809,21 +809,21 @@ def resync(s, f, k, seq, missing, ts, frame):
 @_jit
 def in_order(s, f, k, b, p, n, ts, frame):
     """Take in bytes that start where the contiguous ones end."""
-    t = s.streams[k]
-    c = s.c
+    t = s["streams"][k]
+    c = s["c"]
     if np.int64(t["carry"]) >= 0 and np.int64(t["held"]) == 0 and np.int64(t["prefix"]) > 0:
         # A message whose length field lies would swallow the next one: a segment that is a chain of whole
         # messages by itself, where the message under way does not end with it, is believed instead.
-        app = np.int64(s.flows[f]["app"])
+        app = np.int64(s["flows"][f]["app"])
         if app == A_MODBUS or app == A_IEC104 or app == A_DNP3:
             at = np.int64(t["carry"]) * c[C_CARRY]
             prefix = np.int64(t["prefix"])
-            need = np.int64(frame_length(s.carry, at, at + prefix, app))
+            need = np.int64(frame_length(s["carry"][:], at, at + prefix, app))
             rest = need - prefix
             fits = rest == n or (rest < n and rest > 0 and frame_length(b, p + rest, p + n, app) >= 0)
             if need > 0 and not fits and whole_chain(b, p, p + n, app):
                 flags = np.int64(t["gap"]) | 4
-                emit(s, f, k & 1, s.carry, at, prefix, need, flags, ts, frame)
+                emit(s, f, k & 1, s["carry"][:], at, prefix, need, flags, ts, frame)
                 t["gap"] = 0
                 t["base"] = (np.int64(t["base"]) + prefix) & 0xFFFFFFFF
                 carry_drop(s, k)
@@ -840,7 +840,7 @@ def in_order(s, f, k, b, p, n, ts, frame):
                 return
             at = np.int64(t["carry"]) * c[C_CARRY]
             for i in range(n):
-                s.carry[at + i] = b[p + i]
+                s["carry"][at + i] = b[p + i]
             t["prefix"] = n
             return
         prefix = np.int64(t["prefix"])
@@ -855,7 +855,7 @@ def in_order(s, f, k, b, p, n, ts, frame):
         if np.int64(t["held"]) == 0:
             at = np.int64(t["carry"]) * c[C_CARRY] + prefix
             for i in range(step):
-                s.carry[at + i] = b[p + i]
+                s["carry"][at + i] = b[p + i]
             t["prefix"] = prefix + step
         elif not held_put(s, f, k, b, p, step, prefix):
             jump_hole(s, f, k, ts, frame)
@@ -889,9 +889,9 @@ def signed_distance(a, b):
 @_jit
 def segment(s, f, k, b, p, n, seq, ts, frame):
     """Put a segment with payload into one direction of a stream."""
-    t = s.streams[k]
-    r = s.flows[f]
-    c = s.c
+    t = s["streams"][k]
+    r = s["flows"][f]
+    c = s["c"]
     if np.int64(t["base"]) < 0:
         t["base"] = seq
     turns = 0
@@ -909,7 +909,7 @@ def segment(s, f, k, b, p, n, seq, ts, frame):
                 at = np.int64(t["carry"]) * c[C_CARRY]
                 differs = 0
                 for i in range(max(np.int64(0), -off), again):
-                    if s.carry[at + off + i] != b[p + i]:
+                    if s["carry"][at + off + i] != b[p + i]:
                         differs += 1
                 if differs > 0:
                     r["conflict"] = np.int64(r["conflict"]) + differs
@@ -944,7 +944,7 @@ def segment(s, f, k, b, p, n, seq, ts, frame):
 @_jit
 def tcp_data(s, f, direction, b, p, n, wire, seq, ack, tcp_flags, ts, frame):
     """TCP payload of a flow that may have a decoder: ``n`` bytes captured of ``wire`` that were sent."""
-    r = s.flows[f]
+    r = s["flows"][f]
     app = np.int64(r["app"])
     if app >= A_MMS:
         return
@@ -968,26 +968,26 @@ def tcp_data(s, f, direction, b, p, n, wire, seq, ack, tcp_flags, ts, frame):
                 return
             k = 2 * np.int64(r["stream"])
             if np.int64(r["isn0"]) >= 0:
-                s.streams[k]["base"] = (np.int64(r["isn0"]) + 1) & 0xFFFFFFFF
+                s["streams"][k]["base"] = (np.int64(r["isn0"]) + 1) & 0xFFFFFFFF
             if np.int64(r["isn1"]) >= 0:
-                s.streams[k + 1]["base"] = (np.int64(r["isn1"]) + 1) & 0xFFFFFFFF
+                s["streams"][k + 1]["base"] = (np.int64(r["isn1"]) + 1) & 0xFFFFFFFF
     k = 2 * np.int64(r["stream"]) + direction
     if (tcp_flags & 0x10) != 0:
-        s.streams[k ^ 1]["acked"] = ack
+        s["streams"][k ^ 1]["acked"] = ack
     if n > 0:
         if (tcp_flags & 2) != 0:
             seq = (seq + 1) & 0xFFFFFFFF  # the SYN itself takes a number
         segment(s, f, k, b, p, n, seq, ts, frame)
         if wire > n and np.int64(r["stream"]) >= 0:
             end = (seq + wire) & 0xFFFFFFFF
-            if signed_distance(end, np.int64(s.streams[k]["base"]) + np.int64(s.streams[k]["prefix"])) > 0:
+            if signed_distance(end, np.int64(s["streams"][k]["base"]) + np.int64(s["streams"][k]["prefix"])) > 0:
                 resync(s, f, k, end, wire - n, ts, frame)
 
 
 @_jit
 def udp_data(s, f, direction, b, p, n, wire, ts, frame):
     """Messages in one datagram."""
-    r = s.flows[f]
+    r = s["flows"][f]
     app = np.int64(r["app"])
     if app >= A_MMS or n <= 0:
         return
@@ -1042,10 +1042,10 @@ def udp_data(s, f, direction, b, p, n, wire, ts, frame):
 @_jit
 def flow_slot(s, f):
     """Slot that points to record ``f``; -1 if none does."""
-    mask = len(s.slots) - 1
-    i = np.int64(s.flows[f]["hash"]) & mask
-    for _ in range(len(s.slots)):
-        if (s.slots[i] & 0xFFFFFFFF) == f + 1:
+    mask = s["c"][C_SLOTS] - 1
+    i = np.int64(s["flows"][f]["hash"]) & mask
+    for _ in range(s["c"][C_SLOTS]):
+        if (s["slots"][i] & 0xFFFFFFFF) == f + 1:
             return i
         i = (i + 1) & mask
     return np.int64(NONE)
@@ -1054,43 +1054,43 @@ def flow_slot(s, f):
 @_jit
 def flow_remove(s, f):
     """Take a record out of the table: the slots behind it move up, so that probes never meet a dead slot."""
-    mask = len(s.slots) - 1
+    mask = s["c"][C_SLOTS] - 1
     hole = np.int64(flow_slot(s, f))
     i = hole
     while hole >= 0:
         i = (i + 1) & mask
-        v = s.slots[i]
+        v = s["slots"][i]
         if v == 0:
             break
         home = (v >> 32) & mask
         if ((i - home) & mask) >= ((i - hole) & mask):
-            s.slots[hole] = v
+            s["slots"][hole] = v
             hole = i
     if hole >= 0:
-        s.slots[hole] = 0
-    s.flows[f]["next_free"] = s.c[C_FREE_FLOW]
-    s.flows[f]["first_frame"] = 0
-    s.c[C_FREE_FLOW] = f
-    s.c[C_FLOWS_LIVE] -= 1
+        s["slots"][hole] = 0
+    s["flows"][f]["next_free"] = s["c"][C_FREE_FLOW]
+    s["flows"][f]["first_frame"] = 0
+    s["c"][C_FREE_FLOW] = f
+    s["c"][C_FLOWS_LIVE] -= 1
 
 
 @_jit
 def flow_report(s, f, reason):
     """Append the record as it is to ``ends``."""
-    row = s.c[C_ENDS]
-    s.flows[f]["reason"] = reason
-    s.ends[row] = s.flows[f]
-    s.c[C_ENDS] = row + 1
+    row = s["c"][C_ENDS]
+    s["flows"][f]["reason"] = reason
+    s["ends"][row] = s["flows"][f]
+    s["c"][C_ENDS] = row + 1
 
 
 @_jit
 def flow_end(s, f, reason, ts):
     """Close a flow for good: flush its stream, report it, free its record."""
-    r = s.flows[f]
-    late = s.c[C_LATE]
-    s.c[C_LATE] = 1
+    r = s["flows"][f]
+    late = s["c"][C_LATE]
+    s["c"][C_LATE] = 1
     stream_free(s, f, np.int64(r["last"]), np.int64(r["last_frame"]))
-    s.c[C_LATE] = late
+    s["c"][C_LATE] = late
     flow_report(s, f, reason)
     flow_remove(s, f)
 
@@ -1107,12 +1107,12 @@ def closed_reason(r):
 @_jit
 def sweep(s, ts):
     """Close flows that were silent for longer than the idle timeout. False if output is full: call again."""
-    c = s.c
+    c = s["c"]
     at = c[C_SWEEP_AT]
     n = c[C_FRESH_FLOW]
     idle = c[C_IDLE]
     while at < n:
-        r = s.flows[at]
+        r = s["flows"][at]
         if np.int64(r["first_frame"]) != 0:
             silent = ts - np.int64(r["last"])
             if silent > LINGER_NS:
@@ -1132,10 +1132,10 @@ def sweep(s, ts):
 @_entry
 def drain(s):
     """Close all flows at the end of the input. Returns S_FLUSH until all are out, then S_DONE."""
-    c = s.c
+    c = s["c"]
     at = max(np.int64(0), c[C_SWEEP_AT])
     while at < c[C_FRESH_FLOW]:
-        r = s.flows[at]
+        r = s["flows"][at]
         if np.int64(r["first_frame"]) != 0:
             if c[C_ENDS] >= c[C_ROW_FLUSH] or c[C_PDUS] >= c[C_PDU_FLUSH] or c[C_DATA] >= c[C_DATA_FLUSH]:
                 c[C_SWEEP_AT] = at
@@ -1143,20 +1143,20 @@ def drain(s):
             reason = closed_reason(r)
             flow_end(s, at, E_END if reason == 0 else reason, np.int64(r["last"]))
         at += 1
-    c[C_SWEEP_AT] = len(s.flows)
+    c[C_SWEEP_AT] = c[C_FLOWS]
     return S_DONE
 
 
 @_jit
 def evict(s, ts):
     """Close the longest silent of 32 flows, so that a new one has room."""
-    c = s.c
-    n = len(s.flows)
+    c = s["c"]
+    n = c[C_FLOWS]
     best = np.int64(0)
     oldest = np.int64(0)
     for i in range(min(32, n)):
         hand = (c[C_FLOW_HAND] + i) % n
-        last = np.int64(s.flows[hand]["last"])
+        last = np.int64(s["flows"][hand]["last"])
         if i == 0 or last < oldest:
             best = hand
             oldest = last
@@ -1197,22 +1197,22 @@ def app_of_port(port, proto):
 @_jit
 def flow_new(s, a0, a1, b0, b1, ports, meta, h, slot, from_b, sport, dport, tcp_flags, ts, frame):
     """Make a record for a new flow; returns its number."""
-    c = s.c
+    c = s["c"]
     f = c[C_FREE_FLOW]
-    if f < 0 and c[C_FRESH_FLOW] < len(s.flows):
+    if f < 0 and c[C_FRESH_FLOW] < c[C_FLOWS]:
         f = c[C_FRESH_FLOW]
         c[C_FRESH_FLOW] = f + 1
-        s.flows[f]["next_free"] = NONE
+        s["flows"][f]["next_free"] = NONE
     elif f < 0:
         evict(s, ts)
         f = c[C_FREE_FLOW]
-        mask = len(s.slots) - 1
+        mask = c[C_SLOTS] - 1
         slot = h & mask  # eviction moved slots about
-        while s.slots[slot] != 0:
+        while s["slots"][slot] != 0:
             slot = (slot + 1) & mask
-    r = s.flows[f]
+    r = s["flows"][f]
     c[C_FREE_FLOW] = np.int64(r["next_free"])
-    s.slots[slot] = (h << 32) | (f + 1)
+    s["slots"][slot] = (h << 32) | (f + 1)
     c[C_FLOWS_LIVE] += 1
     proto = meta & 255
     r["a0"] = a0
@@ -1314,57 +1314,13 @@ def flow_count(flows, f, from_b, proto, tcp_flags, seq, ts, frame, size, packets
 
 
 @_jit
-def flow_seen(
-    c, flows, slots, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload
-):
-    """What ``flow_touch`` does for a packet of a known flow that neither opens, ends nor renews it; else -1.
-
-    Most packets end here, and handing the whole state over costs more than the work.
-    """
-    meta = (ver << 8) | proto
-    from_b = 0
-    if proto != 1 and proto != 58 and (x0 > y0 or (x0 == y0 and (x1 > y1 or (x1 == y1 and sport > dport)))):
-        from_b = 1
-    if from_b == 1:
-        a0, a1, b0, b1 = y0, y1, x0, x1
-        ports = (dport << 16) | sport
-    else:
-        a0, a1, b0, b1 = x0, x1, y0, y1
-        ports = (sport << 16) | dport
-    h = hash_key(c, a0, a1, b0, b1, ports, meta)
-    mask = len(slots) - 1
-    i = h & mask
-    while True:
-        v = slots[i]
-        if v == 0:
-            return np.int64(NONE)
-        if (v >> 32) == h:
-            g = (v & 0xFFFFFFFF) - 1
-            q = flows[g]
-            if (
-                q["a1"] == a1
-                and q["b1"] == b1
-                and q["ports"] == ports
-                and q["meta"] == meta
-                and q["a0"] == a0
-                and q["b0"] == b0
-            ):
-                if proto == 6 and ((tcp_flags & 2) != 0 or closed_reason(q) != 0):
-                    return np.int64(NONE)
-                if ts - np.int64(q["last"]) > c[C_IDLE] or ts - np.int64(q["first"]) > c[C_ACTIVE]:
-                    return np.int64(NONE)
-                return np.int64(flow_count(flows, g, from_b, proto, tcp_flags, seq, ts, frame, size, packets, payload))
-        i = (i + 1) & mask
-
-
-@_jit
 def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload):
     """Count a packet from (x, sport) to (y, dport) in its flow, which is made if it is new.
 
     Returns:
         Twice the record's number, plus 1 if the packet goes from server to client.
     """
-    c = s.c
+    c = s["c"]
     meta = (ver << 8) | proto
     from_b = 0
     if proto != 1 and proto != 58 and (x0 > y0 or (x0 == y0 and (x1 > y1 or (x1 == y1 and sport > dport)))):
@@ -1376,16 +1332,16 @@ def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, 
         a0, a1, b0, b1 = x0, x1, y0, y1
         ports = (sport << 16) | dport
     h = hash_key(c, a0, a1, b0, b1, ports, meta)
-    mask = len(s.slots) - 1
+    mask = c[C_SLOTS] - 1
     i = h & mask
     f = np.int64(NONE)
     while True:
-        v = s.slots[i]
+        v = s["slots"][i]
         if v == 0:
             break
         if (v >> 32) == h:
             g = (v & 0xFFFFFFFF) - 1
-            q = s.flows[g]
+            q = s["flows"][g]
             if (
                 q["a1"] == a1
                 and q["b1"] == b1
@@ -1398,7 +1354,7 @@ def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, 
                 break
         i = (i + 1) & mask
     if f >= 0:
-        r = s.flows[f]
+        r = s["flows"][f]
         silent = ts - np.int64(r["last"])
         over = 0
         if proto == 6:
@@ -1416,7 +1372,7 @@ def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, 
             flow_end(s, f, over, ts)
             f = np.int64(NONE)
             i = h & mask
-            while s.slots[i] != 0:
+            while s["slots"][i] != 0:
                 i = (i + 1) & mask
         elif ts - np.int64(r["first"]) > c[C_ACTIVE]:
             flow_report(s, f, E_ACTIVE)
@@ -1438,12 +1394,12 @@ def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, 
             r["ahead"] = 0
     if f < 0:
         f = np.int64(flow_new(s, a0, a1, b0, b1, ports, meta, h, i, from_b, sport, dport, tcp_flags, ts, frame))
-        r = s.flows[f]
+        r = s["flows"][f]
         r["vlan"] = NONE
         r["inner_vlan"] = NONE
         r["depth"] = 0
         r["interface"] = c[C_INTERFACE]
-    return flow_count(s.flows, f, from_b, proto, tcp_flags, seq, ts, frame, size, packets, payload)
+    return flow_count(s["flows"], f, from_b, proto, tcp_flags, seq, ts, frame, size, packets, payload)
 
 
 # --- fragments ---------------------------------------------------------------------------------------------------
@@ -1451,7 +1407,7 @@ def flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, 
 
 @_jit
 def frag_free(s, i):
-    s.frags[i]["used"] = 0
+    s["frags"][i]["used"] = 0
 
 
 @_jit
@@ -1461,20 +1417,20 @@ def frag_find(s, x0, x1, y0, y1, ident, meta, ts):
     The table is small and searched by hash in a window of 16 entries, so that a flood of fragments costs a
     bounded amount of work.
     """
-    c = s.c
-    n = len(s.frags)
+    c = s["c"]
+    n = c[C_FRAGS]
     h = hash_key(c, x0, x1, y0, y1, ident & 0xFFFFFFFF, meta)
     width = min(16, n)
     best = np.int64(NONE)
     oldest = np.int64(0)
     for j in range(width):
         i = (h + j) % n
-        q = s.frags[i]
+        q = s["frags"][i]
         if q["used"] != 0 and ts - np.int64(q["first"]) > FRAGMENT_TIMEOUT_NS:
             c[C_FRAGS_STALE] += 1
             q["used"] = 0
         if q["used"] == 0:
-            if best < 0 or s.frags[best]["used"] != 0:
+            if best < 0 or s["frags"][best]["used"] != 0:
                 best = i
             continue
         if (
@@ -1486,10 +1442,10 @@ def frag_find(s, x0, x1, y0, y1, ident, meta, ts):
             and q["meta"] == meta
         ):
             return i
-        if best < 0 or (s.frags[best]["used"] != 0 and np.int64(q["first"]) < oldest):
+        if best < 0 or (s["frags"][best]["used"] != 0 and np.int64(q["first"]) < oldest):
             best = i
             oldest = np.int64(q["first"])
-    q = s.frags[best]
+    q = s["frags"][best]
     if q["used"] != 0:
         c[C_FRAGS_EVICTED] += 1
     q["a0"] = x0
@@ -1515,9 +1471,9 @@ def frag_add(s, x0, x1, y0, y1, ident, meta, off, more, b, p, n, size, ts, frame
     Returns:
         The entry, if its datagram is whole now; else -1.
     """
-    c = s.c
+    c = s["c"]
     i = np.int64(frag_find(s, x0, x1, y0, y1, ident, meta, ts))
-    q = s.frags[i]
+    q = s["frags"][i]
     base = i * DATAGRAM
     end = off + n
     q["bytes"] = np.int64(q["bytes"]) + size
@@ -1543,10 +1499,10 @@ def frag_add(s, x0, x1, y0, y1, ident, meta, off, more, b, p, n, size, ts, frame
         sign(s, NONE, X_FRAG_TINY, n, proto, ts, frame)
     count = np.int64(q["spans"])
     first = np.int64(0)
-    while first < count and s.frag_spans[i, 2 * first + 1] < off:
+    while first < count and s["frag_spans"][i, 2 * first + 1] < off:
         first += 1
     last = first
-    while last < count and s.frag_spans[i, 2 * last] <= end:
+    while last < count and s["frag_spans"][i, 2 * last] <= end:
         last += 1
     if first == last and count >= SPANS:
         c[C_FRAG_DROPPED] += 1
@@ -1556,14 +1512,14 @@ def frag_add(s, x0, x1, y0, y1, ident, meta, off, more, b, p, n, size, ts, frame
     run = first
     for j in range(n):
         place = off + j
-        while run < last and s.frag_spans[i, 2 * run + 1] <= place:
+        while run < last and s["frag_spans"][i, 2 * run + 1] <= place:
             run += 1
-        if run < last and s.frag_spans[i, 2 * run] <= place:
+        if run < last and s["frag_spans"][i, 2 * run] <= place:
             covered += 1
-            if s.frag_data[base + place] != b[p + j]:
+            if s["frag_data"][base + place] != b[p + j]:
                 differs += 1
         else:
-            s.frag_data[base + place] = b[p + j]
+            s["frag_data"][base + place] = b[p + j]
     if differs > 0 or (covered > 0 and covered < n):
         overlap = True
     if overlap and (np.int64(q["said"]) & 2) == 0:
@@ -1571,24 +1527,24 @@ def frag_add(s, x0, x1, y0, y1, ident, meta, off, more, b, p, n, size, ts, frame
         sign(s, NONE, X_FRAG_OVERLAP, covered, differs, ts, frame)
     start = off
     if first < last:
-        start = min(start, s.frag_spans[i, 2 * first])
-        end = max(end, s.frag_spans[i, 2 * last - 1])
+        start = min(start, s["frag_spans"][i, 2 * first])
+        end = max(end, s["frag_spans"][i, 2 * last - 1])
         gone = last - first - 1
         for j in range(last, count):
-            s.frag_spans[i, 2 * (j - gone)] = s.frag_spans[i, 2 * j]
-            s.frag_spans[i, 2 * (j - gone) + 1] = s.frag_spans[i, 2 * j + 1]
+            s["frag_spans"][i, 2 * (j - gone)] = s["frag_spans"][i, 2 * j]
+            s["frag_spans"][i, 2 * (j - gone) + 1] = s["frag_spans"][i, 2 * j + 1]
         count -= gone
     else:
         j = count
         while j > first:
-            s.frag_spans[i, 2 * j] = s.frag_spans[i, 2 * j - 2]
-            s.frag_spans[i, 2 * j + 1] = s.frag_spans[i, 2 * j - 1]
+            s["frag_spans"][i, 2 * j] = s["frag_spans"][i, 2 * j - 2]
+            s["frag_spans"][i, 2 * j + 1] = s["frag_spans"][i, 2 * j - 1]
             j -= 1
         count += 1
-    s.frag_spans[i, 2 * first] = start
-    s.frag_spans[i, 2 * first + 1] = end
+    s["frag_spans"][i, 2 * first] = start
+    s["frag_spans"][i, 2 * first + 1] = end
     q["spans"] = count
-    if total >= 0 and s.frag_spans[i, 0] == 0 and s.frag_spans[i, 1] >= total:
+    if total >= 0 and s["frag_spans"][i, 0] == 0 and s["frag_spans"][i, 1] >= total:
         frag_free(s, i)
         return i
     return np.int64(NONE)
@@ -1600,7 +1556,7 @@ def frag_add(s, x0, x1, y0, y1, ident, meta, off, more, b, p, n, size, ts, frame
 @_jit
 def arp_packet(s, b, p, e, ts, frame, smac, dmac, vlan, inner):
     """ARP over Ethernet and IPv4 (RFC 826)."""
-    c = s.c
+    c = s["c"]
     if e - p < 8:
         return FAILED + R_ARP_CUT
     if be16(b, p) != 1 or be16(b, p + 2) != 0x0800 or np.int64(b[p + 4]) != 6 or np.int64(b[p + 5]) != 4:
@@ -1609,7 +1565,7 @@ def arp_packet(s, b, p, e, ts, frame, smac, dmac, vlan, inner):
         return FAILED + R_ARP_CUT
     row = c[C_ARPS]
     c[C_ARPS] = row + 1
-    o = s.arps[row]
+    o = s["arps"][row]
     o["timestamp"] = ts
     o["frame"] = frame
     o["operation"] = be16(b, p + 6)
@@ -1632,7 +1588,7 @@ def packet(s, b, p, e, wire, link, ts, frame):
     Returns:
         DECODED, or a note: why it is undecoded; plus FAILED if it is damaged or contradicts itself.
     """
-    c = s.c
+    c = s["c"]
     beyond = wire - (e - p)  # bytes that were on the wire and are not in the capture
     size = wire
     packets = np.int64(1)
@@ -1918,8 +1874,8 @@ def packet(s, b, p, e, wire, link, ts, frame):
             entry = frag_add(s, x0, x1, y0, y1, ident, meta, frag_off, frag_more, b, p, length, size, ts, frame)
             if entry < 0:
                 return result
-            q = s.frags[entry]
-            b = s.frag_data
+            q = s["frags"][entry]
+            b = s["frag_data"][:]
             p = entry * DATAGRAM
             rest = np.int64(q["total"])
             e = p + rest
@@ -1981,20 +1937,11 @@ def packet(s, b, p, e, wire, link, ts, frame):
         n = min(e, at + payload) - at  # captured bytes of the payload
 
         fd = np.int64(
-            flow_seen(
-                c, s.flows, s.slots, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets,
-                payload,
-            )
-        )  # fmt: skip
-        if fd < 0:
-            fd = np.int64(
-                flow_touch(
-                    s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload
-                )
-            )
+            flow_touch(s, x0, x1, y0, y1, sport, dport, ver, proto, tcp_flags, seq, ts, frame, size, packets, payload)
+        )
         f = fd >> 1
         direction = fd & 1
-        r = s.flows[f]
+        r = s["flows"][f]
         if np.int64(r["mac0"]) < 0 and smac >= 0:
             r["mac0"] = smac if direction == 0 else dmac
             r["mac1"] = dmac if direction == 0 else smac
@@ -2076,28 +2023,9 @@ def account(c, notes, outcome):
 
 
 @_jit
-def due(c, size, ts):
-    """Whether ``room`` has anything to do. Asked before every frame: the whole state is 126 words to hand over."""
-    return (
-        c[C_PDUS] >= c[C_PDU_FLUSH]
-        or c[C_DATA] >= c[C_DATA_FLUSH]
-        or c[C_ENDS] >= c[C_ROW_FLUSH]
-        or c[C_LOCALS] >= c[C_ROW_FLUSH]
-        or c[C_ARPS] >= c[C_ROW_FLUSH]
-        or c[C_SIGNS] >= c[C_ROW_FLUSH]
-        or c[C_SWEEP_AT] >= 0
-        or (
-            c[C_FRAME] - c[C_SWEEP_FRAME] >= 4096
-            and (c[C_FRAME] - c[C_SWEEP_FRAME] >= 131072 or c[C_FLOWS_LIVE] * 4 > 3 * size)
-            and ts - c[C_SWEEP_TIME] > (c[C_IDLE] >> 2)
-        )
-    )
-
-
-@_jit
 def room(s, ts):
     """Whether there is room for all that one more frame may yield; sweeps idle flows when it is time to."""
-    c = s.c
+    c = s["c"]
     if (
         c[C_PDUS] >= c[C_PDU_FLUSH]
         or c[C_DATA] >= c[C_DATA_FLUSH]
@@ -2112,7 +2040,7 @@ def room(s, ts):
     # a sweep reads the whole table: not more often than every 2**17 frames, except when nearly full
     since = c[C_FRAME] - c[C_SWEEP_FRAME]
     if since >= 4096 and ts - c[C_SWEEP_TIME] > (c[C_IDLE] >> 2):
-        if since >= 131072 or c[C_FLOWS_LIVE] * 4 > 3 * len(s.flows):
+        if since >= 131072 or c[C_FLOWS_LIVE] * 4 > 3 * c[C_FLOWS]:
             c[C_SWEEP_TIME] = ts
             c[C_SWEEP_FRAME] = c[C_FRAME]
             c[C_SWEEP_AT] = 0
@@ -2123,7 +2051,7 @@ def room(s, ts):
 @_entry
 def walk_pcap(s, b, start, end):
     """Frames of a pcap file out of ``b[start:end]``; returns S_*, with C_POS where it stopped."""
-    c = s.c
+    c = s["c"]
     swap = c[C_SWAP]
     nano = c[C_NANO]
     header = c[C_RECORD]
@@ -2133,7 +2061,7 @@ def walk_pcap(s, b, start, end):
     status = S_MORE
     while True:
         c[C_POS] = pos
-        if due(c, len(s.flows), ts) and not room(s, ts):
+        if not room(s, ts):
             status = S_FLUSH
             break
         if end - pos < header:
@@ -2156,7 +2084,7 @@ def walk_pcap(s, b, start, end):
         c[C_NEXT] = pos
         if wire < captured:
             wire = captured
-        account(c, s.notes, packet(s, b, p, pos, wire, link, ts, c[C_FRAME]))
+        account(c, s["notes"], packet(s, b, p, pos, wire, link, ts, c[C_FRAME]))
     return status
 
 
@@ -2196,13 +2124,13 @@ def ng_time(c, ifaces, i, hi, lo):
 @_entry
 def walk_pcapng(s, b, start, end):
     """Frames of a pcapng file; comes back with S_BLOCK at section and interface blocks, which Python reads."""
-    c = s.c
+    c = s["c"]
     swap = c[C_SWAP]
     pos = start
     status = S_MORE
     while True:
         c[C_POS] = pos
-        if due(c, len(s.flows), c[C_TIME]) and not room(s, c[C_TIME]):
+        if not room(s, c[C_TIME]):
             status = S_FLUSH
             break
         if end - pos < 12:
@@ -2240,7 +2168,7 @@ def walk_pcapng(s, b, start, end):
         c[C_NEXT] = pos + total
         body = 28 if kind != 3 else 12
         if total < body + 4:
-            account(c, s.notes, np.int64(FAILED + R_BLOCK_SHORT))
+            account(c, s["notes"], np.int64(FAILED + R_BLOCK_SHORT))
             pos += total
             continue
         iface = np.int64(0)
@@ -2249,30 +2177,30 @@ def walk_pcapng(s, b, start, end):
         elif kind == 2:
             iface = be16(b, pos + 8) if swap == 1 else le16(b, pos + 8)
         if iface >= c[C_IFACES]:
-            account(c, s.notes, np.int64(FAILED + R_INTERFACE))
+            account(c, s["notes"], np.int64(FAILED + R_INTERFACE))
             pos += total
             continue
         if kind == 3:
             wire = get32(b, pos + 8, swap)
             captured = min(wire, total - 16)
-            snap = s.ifaces[iface, 1]
+            snap = s["ifaces"][iface, 1]
             if snap > 0:
                 captured = min(captured, snap)
             ts = c[C_TIME]
             c[C_NO_TIME] += 1
         else:
-            ts = np.int64(ng_time(c, s.ifaces, iface, get32(b, pos + 12, swap), get32(b, pos + 16, swap)))
+            ts = np.int64(ng_time(c, s["ifaces"], iface, get32(b, pos + 12, swap), get32(b, pos + 16, swap)))
             captured = get32(b, pos + 20, swap)
             wire = get32(b, pos + 24, swap)
             c[C_TIME] = ts
         if captured > total - body - 4:
-            account(c, s.notes, np.int64(FAILED + R_BLOCK_SHORT))
+            account(c, s["notes"], np.int64(FAILED + R_BLOCK_SHORT))
             pos += total
             continue
         if wire < captured:
             wire = captured
-        c[C_INTERFACE] = s.ifaces[iface, 5]
+        c[C_INTERFACE] = s["ifaces"][iface, 5]
         p = pos + body
-        account(c, s.notes, packet(s, b, p, p + captured, wire, s.ifaces[iface, 0], ts, c[C_FRAME]))
+        account(c, s["notes"], packet(s, b, p, p + captured, wire, s["ifaces"][iface, 0], ts, c[C_FRAME]))
         pos += total
     return status

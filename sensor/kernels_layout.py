@@ -6,7 +6,8 @@ uncompiled.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from mmap import mmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,12 @@ C_FRAG_DROPPED = 59
 C_FRESH_FLOW = 60  # records from here on were never used: nothing is touched before it is needed
 C_FRESH_STREAM = 61
 C_FRESH_CARRY = 62
-COUNTERS = 64
+C_FLOWS = 63  # how much of each table may be used
+C_SLOTS = 64  # a power of two
+C_STREAMS = 65
+C_CARRIES = 66
+C_FRAGS = 67
+COUNTERS = 72
 
 S_MORE, S_FLUSH, S_BLOCK, S_SKIP, S_DAMAGED, S_DONE = 0, 1, 2, 3, 4, 5
 D_FRAME_LENGTH, D_BLOCK_LENGTH, D_BLOCK_TRAILER, D_NO_SECTION = 1, 2, 3, 4
@@ -297,18 +303,53 @@ FRAGMENT = np.dtype(
 )
 
 
-class State(NamedTuple):
-    """All arrays that the kernels work on; see ``capture.new_state`` for their sizes."""
+MOST_FLOWS = 1 << 18
+MOST_STREAMS = 1 << 15
+MOST_CARRIES = MOST_STREAMS // 4
+MOST_CARRY = 1 << 12
+MOST_FRAGMENTS = 1 << 10
+MOST_FRAME = 1 << 20
+MOST_INTERFACES = 4096  # in one section
+PDU_FLUSH = 1 << 18  # messages
+DATA_FLUSH = 24 << 20  # bytes of messages
+ROW_FLUSH = 1 << 16  # rows of flows, ARP, signs
+# One frame yields at most two messages for each 7 of its bytes (the shortest, 6 bytes, and one bad byte between), plus
+# what a stream held; so much stays free above the threshold.
+_SPARE = 2 * (MOST_FRAME + 2 * MOST_CARRY) // 7 + 4096
 
+STATE = np.dtype(
+    [
+        ("frag_data", "u1", (MOST_FRAGMENTS * DATAGRAM,)),  # first: its pages are given back
+        ("c", "i8", (COUNTERS,)),
+        ("notes", "i8", (NOTES,)),
+        ("ifaces", "i8", (MOST_INTERFACES, 6)),  # link type, snap length, time mode and parameter, offset in s, number
+        ("flows", FLOW, (MOST_FLOWS,)),
+        ("slots", "i8", (2 * MOST_FLOWS,)),  # hash << 32 | record + 1; 0 is free
+        ("streams", STREAM, (2 * MOST_STREAMS,)),  # two a stream: direction 0 and 1
+        ("held", "i8", (2 * MOST_STREAMS, 2 * HELD)),  # starts and ends of runs behind holes
+        ("carry_next", "i8", (MOST_CARRIES,)),
+        ("pdus", PDU, (PDU_FLUSH + _SPARE,)),
+        ("ends", FLOW, (ROW_FLUSH + 64,)),
+        ("locals", LOCAL, (ROW_FLUSH + 64,)),
+        ("arps", ARP, (ROW_FLUSH + 64,)),
+        ("signs", SIGN, (ROW_FLUSH + 64,)),
+        ("frags", FRAGMENT, (MOST_FRAGMENTS,)),
+        ("frag_spans", "i8", (MOST_FRAGMENTS, 2 * SPANS)),
+        ("carry", "u1", (MOST_CARRIES * MOST_CARRY,)),
+        ("data", "u1", (DATA_FLUSH + 2 * MOST_FRAME + 8 * MOST_CARRY,)),
+    ]
+)
+"""All that the kernels work on, as one record: they hand on one address, where 18 arrays are seven words each."""
+
+
+class State(NamedTuple):
+    """Views of the parts of a record of ``STATE`` that Python looks at, and the record."""
+
+    record: Any
+    pages: mmap
     c: I64
     notes: I64
-    ifaces: I64  # [n, 6]: link type, snap length, time mode, time parameter, offset in seconds, number
-    flows: Records
-    slots: I64  # hash << 32 | record + 1; 0 is free
-    streams: Records  # two a stream: direction 0 and 1
-    held: I64  # [2 * streams, 2 * HELD]: starts and ends of runs behind holes
-    carry: U8
-    carry_next: I64
+    ifaces: I64
     pdus: Records
     data: U8
     ends: Records
@@ -316,5 +357,3 @@ class State(NamedTuple):
     arps: Records
     signs: Records
     frags: Records
-    frag_data: U8
-    frag_spans: I64  # [fragments, 2 * SPANS]

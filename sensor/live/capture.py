@@ -158,7 +158,7 @@ class LiveWalk(Walk):
         self.state.c[k.C_NEXT] = 0
         while True:
             try:
-                status = int(walk(self.state, self._buffer, self._start, self._end))
+                status = int(walk(self.state.record, self._buffer, self._start, self._end))
             except IndexError:
                 self._skip_frame()
                 continue
