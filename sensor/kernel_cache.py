@@ -30,15 +30,19 @@ _SOURCES = ("*kernel*.py", "decoders/**/*kernel*.py")  # files that hold kernels
 
 
 def version_tag() -> str:
-    """Twelve hex digits that change whenever a kernel, numba, numpy or Python does."""
-    room = Path(__file__).parent
-    state = hashlib.blake2b(digest_size=6)
+    """Twelve hex digits that change whenever a kernel, its file's place or time, numba, numpy or Python does.
+
+    numba looks at place and time: kernels of another checkout would pass for compiled, and be compiled again where
+    they are used, slowly and in twice the memory.
+    """
+    room = Path(__file__).resolve().parent
+    state = hashlib.blake2b(str(room).encode(), digest_size=6)
     for name in ("numba", "llvmlite", "numpy"):
         state.update(f"{name}={version(name)};".encode())
     state.update(platform.python_version().encode())
     for pattern in _SOURCES:
         for path in sorted(room.glob(pattern)):
-            state.update(path.name.encode())
+            state.update(f"{path.name} {path.stat().st_mtime_ns};".encode())
             state.update(path.read_bytes())
     return state.hexdigest()
 
