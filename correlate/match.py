@@ -320,7 +320,8 @@ class Plan:
             for atom in holds:
                 candidates.update(self._layout.by_telling.get(atom, ()))
             known = {atom: atom in holds for atom in self._telling_atoms}
-            found = self._kinds[told] = Kind(self._numbered, sorted(candidates), known)
+            with cache.uncollected():
+                found = self._kinds[told] = Kind(self._numbered, sorted(candidates), known)
             self._kept += ENTRY * (1 + len(found.certain) + len(found.trees))
         return found
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from correlate.atoms import Matcher, Value, text_of
+from correlate.atoms import Matcher, Value, glob_regex, text_of
 from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements
 from correlate.fold import fold
 from correlate.memory import ENTRY, TEXT
-from correlate.regex import hyperscan_module
+from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
 from correlate.scan import Literals, Patterns
 
 Atoms = Iterable[tuple[int, str, Any]]
@@ -90,7 +90,7 @@ class Signatures:
         )
         self._rest = any(op != "null" for _, op, _ in rest)
         self._patterns: Patterns | None = None
-        self._confirm: dict[int, Matcher] = {}
+        self._confirm: dict[int, Regex] = {}
         self._literals: Literals | None = None
         self._whole: Matcher | None = None
         self._forget()
@@ -326,11 +326,12 @@ class Signatures:
         return np.concatenate(found_places), np.concatenate(found_atoms)
 
     def _holds(self, atom: int, text: str) -> bool:
+        """Whether an atom that the pass suspects does hold; the text of a glob is folded."""
         sole = self._confirm.get(atom)
         if sole is None:
             op, payload = self._sole[atom]
-            sole = self._confirm[atom] = Matcher([(atom, op, payload)], one_pass=False)
-        return bool(sole.holds(text))
+            sole = self._confirm[atom] = Compiled(glob_regex(payload)) if op == "glob" else compile_regex(*payload)
+        return bool(sole.search(text))
 
     def _slowly(self, value: Value) -> frozenset[int]:
         """All atoms of a value that holds the bytes which frame values in the pass."""
