@@ -5,7 +5,6 @@ No Typer here: plain arguments in, plain values out, so that a service can call 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from cli.accounts import INPUTS, accounts_of, remember
 from event.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from store.base import Share, Store
 
 ALERTS = "jianmen.alert"
-_INPUTS = "inputs"  # checkpoint: the account of everything that was read into the store, by path
-_KEPT_INPUTS = 1_000  # accounts that a store remembers; the latest stay
+_NOT_TRAFFIC = frozenset({ALERTS, INPUTS})
 _FLUSH_ROWS = 80_000  # events that a crash may cost the work of (not the data: a second run completes them)
 
 
@@ -177,25 +176,6 @@ def ingest(
     return accounts
 
 
-def remember(store: Sink, accounts: Sequence[Account]) -> None:
-    """Keep the accounts in the store, if it is one: a report made later says what it rests on."""
-    from store.base import Store
-
-    if not isinstance(store, Store):
-        return
-    known = {one["path"]: one for one in accounts_of(store)}
-    for account in accounts:
-        known.pop(account.path, None)
-        known[account.path] = account.as_json()
-    store.put_checkpoint(_INPUTS, json.dumps(list(known.values())[-_KEPT_INPUTS:]).encode())
-
-
-def accounts_of(store: Store) -> list[dict[str, Any]]:
-    """Accounts of what was read into the store, oldest first."""
-    kept = store.checkpoint(_INPUTS)
-    return json.loads(kept) if kept else []
-
-
 @dataclass(slots=True)
 class Detection:
     """What a run of the rules gave. Alerts are those that are shown; levels are those after demotion."""
@@ -234,7 +214,7 @@ def slices(
     if wanted is not None and isinstance(store, Narrowing):
         found = store.narrowed(wanted, since=since, until=until)
     else:
-        found = store.search([name for name in store.datasets() if name != ALERTS], since=since, until=until)
+        found = store.search([name for name in store.datasets() if name not in _NOT_TRAFFIC], since=since, until=until)
     for table in found:
         reached = table["@timestamp"].max()
         if not isinstance(reached, datetime):  # no rows
@@ -323,7 +303,9 @@ def _narrowed(
 
     if not isinstance(store, Narrowing):  # the caller has looked
         return {}, {}
-    wanted = narrow(ruleset, store, [name for name in store.datasets() if name != ALERTS], since=since, until=until)
+    wanted = narrow(
+        ruleset, store, [name for name in store.datasets() if name not in _NOT_TRAFFIC], since=since, until=until
+    )
     return wanted, store.shares(wanted, since=since, until=until)
 
 
@@ -373,7 +355,7 @@ def observe_assets(store: Store, site: Site) -> dict[str, Asset]:
     """Every endpoint that stored events show."""
     from correlate.assets import observe
 
-    wanted = [name for name in store.datasets() if name != ALERTS]
+    wanted = [name for name in store.datasets() if name not in _NOT_TRAFFIC]
     return observe(store.scan(wanted), site)
 
 
@@ -456,9 +438,9 @@ def evidence(
     from cli.version import VERSION
     from report.document import Evidence
 
-    counts = {s.dataset: s.events for s in store.status()}
+    counts = {s.dataset: s.events for s in store.status() if s.dataset != INPUTS}
     flows = traffic(store, since, until)
-    times = [t for s in store.status() if s.dataset != ALERTS for t in (s.oldest, s.newest) if t is not None]
+    times = [t for s in store.status() if s.dataset not in _NOT_TRAFFIC for t in (s.oldest, s.newest) if t is not None]
     return Evidence(
         inputs=accounts_of(store),
         event_counts=counts,

@@ -153,6 +153,7 @@ def run(
 ) -> None:
     """See the command's help."""
     from cli import pipeline
+    from cli.accounts import remember
     from cli.analyze import accounts_json, print_accounts
     from cli.config import load, state_home
     from cli.sensor_run import SensorRun, StateFolder
@@ -215,7 +216,7 @@ def run(
         ).run(stop, seconds)
         accounts = [one.account for one in inputs]
         drops = sum(one.health.drops for one in inputs)
-        pipeline.remember(sink, accounts)
+        remember(sink, accounts)
     if json:
         emit_json({**accounts_json(accounts), "kernel_drops": drops, "sink": name})
     else:

@@ -102,7 +102,7 @@ class Observer:
         if table.is_empty():
             return
         dataset = str(table["event.dataset"][0])
-        if dataset == "jianmen.alert":
+        if dataset in ("jianmen.alert", "jianmen.input"):
             return
         columns = set(table.columns)
         if dataset == "arp":

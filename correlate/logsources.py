@@ -32,7 +32,7 @@ LogSource = tuple[str | None, str | None, str | None]
 ICS_PROTOCOLS = ("modbus", "iec104", "dnp3", "s7comm")
 """Datasets that a ``product: ics`` rule without service looks at."""
 
-_NOT_SENSOR = frozenset({"jianmen.alert", "syslog", "auditd", "web", "proxy"})
+_NOT_SENSOR = frozenset({"jianmen.alert", "jianmen.input", "syslog", "auditd", "web", "proxy"})
 _SENSOR = frozenset(DATASETS) - _NOT_SENSOR
 _NETWORK_SERVICES = frozenset({"flow", "dns", "arp", "icmp", "sensor"})
 _DATA = "winlog.event_data."

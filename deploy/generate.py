@@ -266,7 +266,7 @@ def objects() -> list[Object]:
         data_view(INCIDENTS, NAMES.incidents, "剑门事件 Jianmen incidents", "last_seen", {}),
     ]
     for dataset, meaning in DATASETS.items():
-        if dataset != "jianmen.alert":
+        if dataset not in ("jianmen.alert", "jianmen.input"):
             title = f"剑门 {dataset} Jianmen {dataset}: {meaning}"[:120]
             views.append(data_view(f"jianmen-{dataset}", NAMES.pattern(dataset), title, "@timestamp", {}))
     charts = visualisations()

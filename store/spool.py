@@ -59,7 +59,7 @@ A_FOLDER = 1_000
 
 ALERTS, HEALTH, RAW = "a", "h", "r"
 """Classes of segments, most precious first. RAW goes first at the limit, ALERTS never."""
-_CLASS_OF = {"jianmen.alert": ALERTS, "sensor": HEALTH}
+_CLASS_OF = {"jianmen.alert": ALERTS, "sensor": HEALTH, "jianmen.input": HEALTH}
 _NAME = re.compile(r"(\d{12,18})-([ahr])-(.+)-(\d{1,12})\.parquet")
 _SEGMENTS, _PARKED = "segments", "parked"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -29,6 +29,7 @@ DATASETS: dict[str, str] = {
     "auditd": "Records of the Linux audit log",
     "web": "Access logs of web servers",
     "proxy": "Access logs of web proxies",
+    "jianmen.input": "Accounts of the inputs of a sensor: what became of every frame and line",
     "jianmen.alert": "Matches of Sigma rules and correlations",
 }
 """Datasets of our own; those of ``OPEN_DATASETS`` come from logs."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.accounts import INPUTS, accounts_of
 from cli.spool_commands import size_of
 from event.errors import ConfigError
+from store.embedded import EmbeddedStore
 
 ROOT = Path(__file__).resolve().parents[2]
 ZEEK = ROOT / "tests/data/zeek"
@@ -37,11 +40,17 @@ def events_of(*args):
     return json.loads(out)
 
 
+def sent_by(out):
+    """Events of an ``ingest``, and the account of each input."""
+    said = json.loads(out)
+    return sum(said["events"].values()) + len(said["inputs"])
+
+
 def test_a_capture_goes_through_the_spool_into_the_store(tmp_path):
     spool, store, direct = tmp_path / "spool", tmp_path / "store", tmp_path / "direct"
     code, out, err = jianmen("ingest", ZEEK, "--spool", spool, "--json")
     assert code == 0, err
-    count = sum(json.loads(out)["events"].values())
+    count = sent_by(out)
     waiting = events_of("--spool", spool)
     assert waiting["events"] == count > 0
     assert waiting["bytes"] <= waiting["limit_bytes"]
@@ -56,9 +65,15 @@ def test_a_capture_goes_through_the_spool_into_the_store(tmp_path):
     assert events_of("--spool", spool)["segments"] == 0
     assert jianmen("ingest", ZEEK, "--store", direct)[0] == 0
     there, same = events_of("--store", store)["datasets"], events_of("--store", direct)["datasets"]
-    assert [(d["dataset"], d["events"], d["oldest"]) for d in there] == [
+    assert [(d["dataset"], d["events"], d["oldest"]) for d in there if d["dataset"] != INPUTS] == [
         (d["dataset"], d["events"], d["oldest"]) for d in same
     ]
+    with EmbeddedStore(store) as came, EmbeddedStore(direct) as read:
+        sent, own = accounts_of(came), accounts_of(read)
+    assert [one["path"] for one in sent] == [f"{socket.gethostname()}:{one['path']}" for one in own]
+    same = {"path": "", "seconds": 0}
+    assert [{**one, **same} for one in sent] == [{**one, **same} for one in own]
+    assert all(one["lines"] == one["decoded"] + one["undecoded"] + one["failed"] > 0 for one in own)
 
 
 def test_a_small_spool_says_loudly_what_it_dropped(tmp_path):
@@ -67,7 +82,7 @@ def test_a_small_spool_says_loudly_what_it_dropped(tmp_path):
     assert "WARNING: the spool is full" in err
     assert "WARNING: dropped for lack of room" in err
     status = events_of("--spool", tmp_path / "spool")
-    assert status["events"] + status["dropped"]["events"] == sum(json.loads(out)["events"].values())
+    assert status["events"] + status["dropped"]["events"] == sent_by(out)
 
 
 def test_following_ends_on_sigterm_with_everything_shipped(tmp_path):
@@ -96,7 +111,7 @@ def test_following_ends_on_sigterm_with_everything_shipped(tmp_path):
 def test_a_sensor_ships_while_it_reads(tmp_path):
     code, out, err = jianmen("ingest", ZEEK, "--spool", tmp_path / "spool", "--store", tmp_path / "store", "--json")
     assert code == 0, err
-    count = sum(json.loads(out)["events"].values())
+    count = sent_by(out)
     assert sum(d["events"] for d in events_of("--store", tmp_path / "store")["datasets"]) == count
     assert events_of("--spool", tmp_path / "spool")["segments"] == 0
 
@@ -107,7 +122,7 @@ def test_a_store_that_cannot_be_reached_costs_disk_and_no_events(tmp_path):
     assert code == 0, err
     assert "wait in the spool" in err
     waiting = events_of("--spool", tmp_path / "spool")
-    assert waiting["events"] == sum(json.loads(out)["events"].values())
+    assert waiting["events"] == sent_by(out)
     assert waiting["forward"]["failing_since"]
 
 
