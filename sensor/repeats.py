@@ -134,4 +134,5 @@ def _carried(rule: Repeat, state: PairState, flows: I64) -> tuple[I64, I64]:
     waiting = state.waiting.select(pl.col(FLOW), rule.key.cast(pl.Int64).alias("_key")).drop_nulls()
     here = pl.DataFrame({FLOW: flows, "_place": np.arange(len(flows), dtype=np.int64)})
     met = waiting.join(here, on=FLOW, how="inner")
-    return met["_place"].to_numpy(), met["_key"].to_numpy()
+    # Of their own: what Polars lends is read-only, for which the kernel would be compiled once more.
+    return np.array(met["_place"], np.int64), np.array(met["_key"], np.int64)

@@ -21,9 +21,9 @@ from sensor.base import Decoder, PduBatch
 from sensor.collapse import collapse
 from sensor.decoders.modbus import DECODER as MODBUS
 from sensor.decoders.s7comm import DECODER as S7COMM
-from sensor.pair import PairState, pair
+from sensor.pair import FLOW, PairState, pair
 from sensor.reader import open_input
-from sensor.repeats import COUNT, choose
+from sensor.repeats import COUNT, _carried, choose
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "captures"
@@ -202,3 +202,12 @@ def test_polls_are_not_decoded() -> None:
     assert chosen.facts[0].tolist() == [500, 500]
     (table,) = run(MODBUS, [batch], repeats=True)
     assert table["event.count"].to_list() == [500, 500]
+
+
+def test_requests_that_wait_need_no_kernel_of_another_type() -> None:
+    """A read-only array would have the kernel compiled once more, in the middle of a capture."""
+    assert MODBUS.repeat is not None
+    waiting = pl.DataFrame({FLOW: [7], "modbus.transaction_id": [1], "modbus.unit_id": [2], "modbus.function_code": [3]})
+    flows, keys = _carried(MODBUS.repeat, PairState(waiting=waiting), np.array([5, 7]))
+    assert (flows.tolist(), keys.tolist()) == ([1], [65536 + 512 + 3])
+    assert flows.flags.writeable and keys.flags.writeable
