@@ -207,7 +207,9 @@ def test_polls_are_not_decoded() -> None:
 def test_requests_that_wait_need_no_kernel_of_another_type() -> None:
     """A read-only array would have the kernel compiled once more, in the middle of a capture."""
     assert MODBUS.repeat is not None
-    waiting = pl.DataFrame({FLOW: [7], "modbus.transaction_id": [1], "modbus.unit_id": [2], "modbus.function_code": [3]})
+    waiting = pl.DataFrame(
+        {FLOW: [7], "modbus.transaction_id": [1], "modbus.unit_id": [2], "modbus.function_code": [3]}
+    )
     flows, keys = _carried(MODBUS.repeat, PairState(waiting=waiting), np.array([5, 7]))
     assert (flows.tolist(), keys.tolist()) == ([1], [65536 + 512 + 3])
     assert flows.flags.writeable and keys.flags.writeable
