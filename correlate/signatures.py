@@ -177,7 +177,7 @@ class Signatures:
         if len(known) == 1:
             return self._signatures(texts)
         new = [text for text in texts if text not in known]
-        found = dict(zip(new, self._signatures(new), strict=True))
+        found = dict(zip(new, self._signatures(new), strict=True)) if new else {}
         return [found[text] if text in found else known[text] for text in texts]
 
     def encode_values(self, values: Sequence[Any]) -> Codes:
