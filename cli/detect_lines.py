@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.config import state_home
 from cli.text import clean, emit_lines, level_text, local_time, table, tr
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def detect_files(
 
 
 def _file(path: Path, engine: Any, take: Any) -> Account:
-    from correlate.lines import Sieve, SievingParser
+    from correlate.lines import SievedLines
     from event.errors import InputError
     from sensor.base import Account
     from sensor.reader import LogInput, open_input
@@ -78,7 +79,7 @@ def _file(path: Path, engine: Any, take: Any) -> Account:
     sieving = None
     if isinstance(opened, LogInput) and opened.kind == "windows":
         # Most lines match no rule: what it takes to see that is a fraction of what it takes to read them.
-        sieving = opened.parser = SievingParser(Sieve(engine.plan_of))
+        sieving = opened.cut = SievedLines(engine.plan_of, kernels_in=state_home())
     account = opened.account
     try:
         for events in opened.tables():

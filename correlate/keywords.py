@@ -32,7 +32,6 @@ RUN = re.compile(r"[ -~]+")
 ODD = ("\N{KELVIN SIGN}".encode(), "\N{LATIN SMALL LETTER LONG S}".encode())
 """Characters beyond ASCII that fold into it."""
 _SHORTEST = 3  # characters of a run below which it is found everywhere
-_ESCAPED = re.compile(rb"(?<!\\)(?:\\\\)*\\[u/]")  # not the u of a folder behind a backslash
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
 
 
@@ -198,7 +197,7 @@ class Keywords:
 
     def suspects(
         self,
-        data: bytes | memoryview,
+        data: bytes,
         ends: npt.NDArray[np.int64],
         escaped: npt.NDArray[np.bool_] | None = None,
     ) -> npt.NDArray[np.int64]:
@@ -213,8 +212,7 @@ class Keywords:
             return np.arange(len(ends))
         if escaped is None:
             begins = [0, *ends[:-1].tolist()]
-            found_in = (_ESCAPED.search(data, *span) for span in zip(begins, ends.tolist(), strict=True))
-            escaped = np.array([one is not None for one in found_in], bool)
+            escaped = np.array([_spells(data[a:b]) for a, b in zip(begins, ends.tolist(), strict=True)], bool)
         lines, _ = self._lines_pass().find(data, ends)
         found = np.concatenate([lines, np.flatnonzero(escaped)])
         if self._has_numbers:
@@ -225,6 +223,14 @@ class Keywords:
     def may_hold(self, text: str) -> bool:
         """Whether some keyword may be in a text."""
         return self._everywhere or bool(self._texts.holds(text)) or any(run in text for run in self._runs)
+
+
+def _spells(line: bytes) -> bool:
+    """Whether JSON spells letters by their numbers, or a slash with a backslash."""
+    if b"\\u" not in line and b"\\/" not in line:
+        return False
+    single = line.replace(b"\\\\", b"")  # the u of a folder stands behind two
+    return b"\\u" in single or b"\\/" in single
 
 
 def _run(op: str, payload: Any) -> str:

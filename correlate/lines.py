@@ -8,12 +8,13 @@ in. What it lets through is read and evaluated as ever, so that alerts are the s
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import compress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -24,12 +25,22 @@ from correlate.match import Kind, Plan
 from event.channels import SECURITY, dataset_of
 from event.fields import FIELDS
 from sensor.base import Account
-from sensor.parsers.windows import WindowsParser, texts
-from sensor.windows_records import DATA, NotWindows, pairs_of
+from sensor.kernel_cache import prepare
+from sensor.line_tables import lines_of
+from sensor.parsers.windows import texts
+from sensor.windows_records import DATA, NotWindows, flat_target, pairs_of
+
+if TYPE_CHECKING:
+    from correlate.blocks import BlockSieve
 
 PlanOf = Callable[[str], Plan | None]
 """Dataset to its plan; None if no rule looks at it."""
 
+PATIENCE = 32 << 20
+"""Bytes that are looked at line by line before kernels are loaded: they take half a second, a few to be compiled."""
+_HELD = 8192  # lines that wait for others to be read with
+_HELD_BYTES = 16 << 20
+_HELD_SECONDS = 2.0
 _SHAPES = 4096  # lists of keys that are remembered
 _AS_TEXT = frozenset(
     {
@@ -45,15 +56,15 @@ _AS_TEXT = frozenset(
     }
 )
 """Fields beside the members of EventData that the parser takes over as they are."""
-_OTHERWISE = frozenset({"Event", "System", "winlog", "winlog.channel", "event_data", "log_name"})
+OTHERWISE = frozenset({"Event", "System", "winlog", "winlog.channel", "event_data", "log_name"})
 """Keys of records that are not flat."""
-_REWRITTEN = frozenset({"4688", "4657", "5156"})
+REWRITTEN = frozenset({"4688", "4657", "5156"})
 """Events of the Security log to which the parser adds members."""
-_UNNAMED = frozenset({"windows.application", "windows.powershell_classic", "windows.msexchange_management"})
+UNNAMED = frozenset({"windows.application", "windows.powershell_classic", "windows.msexchange_management"})
 """Datasets in which the parser may find ``Data`` elsewhere."""
 _WORDS = "critical error warning information verbose process file network registry driver host event pipeline_error"
 """Texts that the parser adds to events of its own accord."""
-_PLAIN = frozenset({str, int, type(None)})
+PLAIN = frozenset({str, int, type(None)})
 
 
 @dataclass(slots=True)
@@ -84,9 +95,10 @@ class _Group:
 
 @dataclass(slots=True)
 class _Shape:
-    """Lines with the same keys: field to key."""
+    """Lines with the same keys: field to key; fields that several keys could fill."""
 
     keys: dict[str, str]
+    several: frozenset[str]
     groups: dict[tuple[Any, Any], _Group] = field(default_factory=dict)
 
 
@@ -111,7 +123,7 @@ class Sieve:
         Args:
             lines: One object each; blank ones and what is no object are let through.
         """
-        self._bound()
+        self.bound()
         keep: set[int] = set()
         datasets: dict[str, list[int]] = {}
         loads, shapes = orjson.loads, self._shapes
@@ -135,7 +147,7 @@ class Sieve:
             except (KeyError, TypeError):
                 group = self._group(shape, code, channel)
             kinds = type(code), type(channel)
-            if group is None or kinds[0] not in _PLAIN or kinds[1] not in _PLAIN:
+            if group is None or kinds[0] not in PLAIN or kinds[1] not in PLAIN:
                 keep.add(row)
                 continue
             if group.waiting is not None:
@@ -154,8 +166,8 @@ class Sieve:
             self.passed_over[dataset] += len(rows) - sum(map(keep.__contains__, rows))
         return sorted(keep)
 
-    def _bound(self) -> None:
-        """Forget shapes when they are many, or when a plan has emptied its tables."""
+    def bound(self) -> bool:
+        """Forget shapes when they are many, or when a plan has emptied its tables: whether that was so."""
         for plan, _, _ in self._plans.values():
             plan.bound()  # any of those that share their memory may forget
         stale = any(plan.resets != resets for plan, resets, _ in self._plans.values())
@@ -163,10 +175,12 @@ class Sieve:
             self._plans.clear()
             self._shapes.clear()
             self._waiting.clear()
+            return True
+        return False
 
     def _shape(self, event: Any, keys: tuple[str, ...]) -> _Shape | None:
         found: _Shape | None = None
-        if isinstance(event, dict) and _OTHERWISE.isdisjoint(keys):
+        if isinstance(event, dict) and OTHERWISE.isdisjoint(keys):
             try:
                 targets, origins = pairs_of({key: key for key in keys})
             except NotWindows:
@@ -174,12 +188,15 @@ class Sieve:
             odd = any(
                 " " in target or "." in target.removeprefix(DATA) for target in targets if target.startswith(DATA)
             )
-            if targets and not odd:
-                found = _Shape(dict(zip(targets, origins, strict=True)))
+            count = Counter(flat_target(key)[0] for key in keys)
+            several = frozenset(target for target in targets if count[target] > 1)
+            if targets and not odd and several.isdisjoint(("event.code", "winlog.channel")):
+                found = _Shape(dict(zip(targets, origins, strict=True)), several)
         self._shapes[keys] = found
         return found
 
-    def _plan(self, dataset: str) -> tuple[Plan, bool] | None:
+    def plan(self, dataset: str) -> tuple[Plan, bool] | None:
+        """The rules of a dataset, and whether keywords can be told from the line; None if there are none."""
         known = self._plans.get(dataset)
         if known is None:
             plan = self._plan_of(dataset)
@@ -191,10 +208,10 @@ class Sieve:
 
     def _group(self, shape: _Shape, code: Any, channel: Any) -> _Group | None:
         """What becomes of such lines; None if they cannot be judged."""
-        if type(code) not in _PLAIN or type(channel) not in _PLAIN:
+        if type(code) not in PLAIN or type(channel) not in PLAIN:
             return None
         dataset = dataset_of(channel if isinstance(channel, str) else None)
-        planned = self._plan(dataset)
+        planned = self.plan(dataset)
         if planned is None:
             group = _Group(dataset, asked=False)
         else:
@@ -204,22 +221,14 @@ class Sieve:
             if exact and all(name in values for name in plan.telling):
                 told = tuple(int(plan.columns[name].encode_values([values[name]])[0]) for name in plan.telling)
                 kind = plan.kind(told)
-                if self._judged(dataset, str(code), kind):
+                asked = dict.fromkeys([*kind.fields, *compared(kind)])
+                rewritten = dataset == SECURITY and str(code) in REWRITTEN
+                if judged(dataset, kind) and not rewritten and shape.several.isdisjoint(asked):
                     group.waiting = self._waiting.setdefault(id(kind), _Waiting(plan, kind))
-                    asked = dict.fromkeys([*kind.fields, *_compared(kind)])
                     group.keys = tuple(shape.keys.get(name) for name in asked)
         if len(shape.groups) < _SHAPES:
             shape.groups[code, channel] = group
         return group
-
-    @staticmethod
-    def _judged(dataset: str, code: str, kind: Kind) -> bool:
-        """Whether the fields that the rules of a kind ask about are there as they came."""
-        if dataset == "windows.windefend" or (dataset == SECURITY and code in _REWRITTEN) or kind.certain:
-            return False
-        return all(
-            name in _AS_TEXT or (name.startswith(DATA) and name in FIELDS) for name in (*kind.fields, *_compared(kind))
-        )
 
     def _matched(self, waiting: _Waiting) -> Iterable[int]:
         """Rows that a rule matches or that cannot be judged."""
@@ -227,15 +236,15 @@ class Sieve:
         keep: set[int] = set()
         codes: dict[str, Codes] = {}
         values_of: dict[str, Sequence[Any]] = {}
-        compared = _compared(kind)
-        asked = dict.fromkeys([*kind.fields, *compared])
+        both = compared(kind)
+        asked = dict.fromkeys([*kind.fields, *both])
         for name, column in zip(asked, zip(*waiting.values, strict=True), strict=True):
             values: Sequence[Any] = column
-            if not _PLAIN.issuperset(map(type, column)):
+            if not PLAIN.issuperset(map(type, column)):
                 values = texts(name, column).to_list()
-            if name == DATA + "Data" and plan.constants.get("event.dataset") in _UNNAMED:
+            if name == DATA + "Data" and plan.constants.get("event.dataset") in UNNAMED:
                 keep.update(compress(rows, [value is None for value in values]))
-            if name in compared:
+            if name in both:
                 values_of[name] = values
             if name in kind.fields:
                 codes[name] = plan.columns[name].encode_values(values)
@@ -255,38 +264,92 @@ class Sieve:
         return [rows[place] for place in words.suspects(b"\n".join(some), ends).tolist()]
 
 
-@dataclass(slots=True)
-class SievingParser:
-    """A parser of Windows events that reads only the lines which a rule may match; see ``sensor.base.LineParser``."""
+class SievedLines:
+    """Cuts an input down to the lines that have to be read, see ``sensor.reader.Cut``.
 
-    sieve: Sieve
-    name: str = "windows"
-    blank: int = 0
-    """Lines without content."""
-    _parser: WindowsParser = field(default_factory=WindowsParser)
+    What is let through is held back until it is worth a table: to make one takes as long for ten lines as for a
+    thousand.
+    """
 
-    def parse(self, lines: pl.Series, offsets: pl.Series, *, reference: datetime | None) -> list[pl.DataFrame]:
-        """Turn those lines into tables."""
-        raw = [line.encode() for line in lines.fill_null("").to_list()]
-        keep = self.sieve.sift(raw)
-        self.blank += sum(not raw[row].strip() for row in keep)
-        return self._parser.parse(lines.gather(keep), offsets.gather(keep), reference=reference)
+    def __init__(self, plan_of: PlanOf, *, kernels_in: Path | None = None, patience: int = PATIENCE) -> None:
+        """Take the plans whose tables are shared.
+
+        Args:
+            plan_of: Dataset to its plan.
+            kernels_in: Where compiled kernels are kept, see ``sensor.kernel_cache.prepare``.
+            patience: Bytes of an input that are looked at line by line before kernels are loaded for the rest.
+        """
+        self.sieve = Sieve(plan_of)
+        self._plan_of = plan_of
+        self._kernels_in = kernels_in
+        self._patience = patience
+        self._held: list[bytes] = []
+        self._offsets: list[int] = []
+
+    def __call__(self, blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
+        """Yield lines to read, and where they stand."""
+        size = 0
+        since = time.monotonic()
+        for data, offset in blocks:
+            for begin, end in self._sifted(data):
+                self._held.append(data[begin:end])
+                self._offsets.append(offset + begin)
+                size += end - begin
+            if len(self._held) >= _HELD or size >= _HELD_BYTES or time.monotonic() - since > _HELD_SECONDS:
+                yield from self._let_go()
+                size, since = 0, time.monotonic()
+        yield from self._let_go()
+
+    def _sifted(self, data: bytes) -> list[tuple[int, int]]:
+        """Where the lines to read begin and end."""
+        if self._patience > 0 and len(data) <= self._patience:
+            self._patience -= len(data)
+            lines = data.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1) - 1
+            return [(int(ends[row]) - len(lines[row]), int(ends[row])) for row in self.sieve.sift(lines)]
+        kept, begins, stops = self._blocks().sift_block(data)
+        return list(zip(begins[kept].tolist(), stops[kept].tolist(), strict=True))
+
+    def _blocks(self) -> BlockSieve:
+        self._patience = 0
+        prepare(self._kernels_in)
+        from correlate.blocks import BlockSieve  # loads numba
+
+        if not isinstance(self.sieve, BlockSieve):
+            passed_over = self.sieve.passed_over
+            self.sieve = BlockSieve(self._plan_of)
+            self.sieve.passed_over = passed_over
+        return self.sieve
+
+    def _let_go(self) -> Iterator[tuple[pl.Series, pl.Series]]:
+        if self._held:
+            lines, _ = lines_of(b"\n".join(self._held) + b"\n", 0)
+            yield lines, pl.Series(self._offsets, dtype=pl.Int64)
+            self._held, self._offsets = [], []
 
     def settle(self, account: Account) -> None:
         """Add the events that were passed over to the account of the input."""
         passed = sum(self.sieve.passed_over.values())
         account.total += passed
         account.decoded += passed
-        account.notes.pop("header_and_empty_lines", None)
-        if self.blank:
-            account.notes["header_and_empty_lines"] = self.blank
         for dataset, count in self.sieve.passed_over.items():
             account.events[dataset] = account.events.get(dataset, 0) + count
 
 
-def _compared(kind: Kind) -> list[str]:
+def judged(dataset: str, kind: Kind) -> bool:
+    """Whether the fields that the rules of a kind ask about are members of its events, and not all events match."""
+    if dataset == "windows.windefend" or kind.certain:
+        return False
+    return all(
+        name in _AS_TEXT or (name.startswith(DATA) and name in FIELDS) for name in (*kind.fields, *compared(kind))
+    )
+
+
+def compared(kind: Kind) -> list[str]:
     """Fields that are compared with one another."""
     return list(dict.fromkeys(name for _, one, other, _ in kind.references for name in (one, other)))
 
 
-__all__ = ["PlanOf", "Sieve", "SievingParser"]
+__all__ = ["OTHERWISE", "PLAIN", "REWRITTEN", "UNNAMED", "PlanOf", "Sieve", "SievedLines", "compared", "judged"]

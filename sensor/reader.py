@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -338,6 +338,10 @@ class CaptureInput:
         )
 
 
+Cut = Callable[[Iterable[tuple[bytes, int]]], Iterator[tuple[pl.Series, pl.Series]]]
+"""Blocks of whole lines, and where each stands, to the lines that are parsed and where those stand."""
+
+
 @dataclass(slots=True)
 class LogInput:
     """A log of lines; see ``sensor.base.Input``."""
@@ -348,6 +352,8 @@ class LogInput:
     parser: LineParser
     reference: datetime | None
     path: Path | None = None
+    cut: Cut | None = None
+    """Which lines are parsed; None: all."""
     account: Account = field(init=False)
 
     def __post_init__(self) -> None:
@@ -360,7 +366,7 @@ class LogInput:
         origin = origin_of(self.source.peek(1 << 20))
         try:
             self._survey()
-            for lines, offsets in _blocks(self.source, self.account.notes, _LOG_BLOCK):
+            for lines, offsets in (self.cut or _all_lines)(_blocks(self.source, self.account.notes, _LOG_BLOCK)):
                 for table in line_tables(
                     self.parser,
                     lines,
@@ -391,13 +397,19 @@ class LogInput:
         except InputError:
             return
         try:
-            self.parser = self.parser.survey((lines for lines, _ in _blocks(source, {}, _SURVEY_BLOCK)), self.reference)
+            self.parser = self.parser.survey(
+                (lines for lines, _ in _all_lines(_blocks(source, {}, _SURVEY_BLOCK))), self.reference
+            )
         finally:
             source.close()
 
 
-def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tuple[pl.Series, pl.Series]]:
-    """Whole lines with their byte offsets; a line over a block's border waits for its end."""
+def _all_lines(blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
+    return (lines_of(data, offset) for data, offset in blocks)
+
+
+def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tuple[bytes, int]]:
+    """Whole lines and the byte offset of the first; a line over a block's border waits for its end."""
     buffer = bytearray(size)
     view = memoryview(buffer)
     rest = b""
@@ -411,14 +423,14 @@ def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tu
         data = rest + bytes(view[:count])
         if count == 0:
             if data:
-                yield lines_of(data, offset)
+                yield data, offset
             return
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) > _LONGEST_LINE:
             end = len(data)
             notes["lines_cut"] = notes.get("lines_cut", 0) + 1
         if end:
-            yield lines_of(data[:end], offset)
+            yield data[:end], offset
         rest = data[end:]
         offset += end
 

@@ -130,7 +130,7 @@ def _unnamed(frame: pl.DataFrame, have: set[str]) -> pl.DataFrame:
     return frame.with_columns(_FIRST(options).alias(DATA + "Data")) if options else frame
 
 
-_INTEGRITY = {
+INTEGRITY = {
     "S-1-16-0": "Untrusted",
     "S-1-16-4096": "Low",
     "S-1-16-8192": "Medium",
@@ -138,6 +138,9 @@ _INTEGRITY = {
     "S-1-16-12288": "High",
     "S-1-16-16384": "System",
 }
+"""Mandatory label to the level of integrity, in the word of Sysmon."""
+DIRECTIONS = {"%%14593": "true", "%%14592": "false"}
+"""Direction of a connection to whether this host began it."""
 _HIVES = (
     (r"(?i)^\\REGISTRY\\MACHINE\\", "HKLM\\"),
     (r"(?i)^\\REGISTRY\\USER\\", "HKU\\"),
@@ -158,7 +161,7 @@ def _audit(frame: pl.DataFrame, have: set[str]) -> pl.DataFrame:
     add("4688", "ParentImage", _data("ParentProcessName"), "ParentProcessName")
     add("4688", "LogonId", _data("SubjectLogonId"), "SubjectLogonId")
     if DATA + "MandatoryLabel" in have:
-        label = _data("MandatoryLabel").replace_strict(_INTEGRITY, default=None, return_dtype=pl.String)
+        label = _data("MandatoryLabel").replace_strict(INTEGRITY, default=None, return_dtype=pl.String)
         add("4688", "IntegrityLevel", label)
     account = pl.concat_str(_data("SubjectDomainName"), pl.lit("\\"), _data("SubjectUserName"))
     for code in ("4688", "4657"):
@@ -176,9 +179,7 @@ def _audit(frame: pl.DataFrame, have: set[str]) -> pl.DataFrame:
     add("5156", "DestinationIp", _data("DestAddress"), "DestAddress")
     add("5156", "DestinationPort", _data("DestPort"), "DestPort")
     if DATA + "Direction" in have:
-        way = _data("Direction").replace_strict(
-            {"%%14593": "true", "%%14592": "false"}, default=None, return_dtype=pl.String
-        )
+        way = _data("Direction").replace_strict(DIRECTIONS, default=None, return_dtype=pl.String)
         add("5156", "Initiated", way)
     return frame.with_columns(
         _FIRST([*([_data(name)] if DATA + name in have else []), *options]).alias(DATA + name)

@@ -7,6 +7,7 @@ of the same keys have the same targets.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 DATA = "winlog.event_data."
@@ -220,16 +221,26 @@ def _beat(document: Mapping[str, Any]) -> Pairs:
 
 
 _Getter = Callable[[Sequence[Any]], Sequence[Any]]
-_Shape = tuple[tuple[str, ...], _Getter | None]
+_Shape = tuple[tuple[str, ...], _Getter]
 _FLAT_SHAPES: dict[tuple[str, ...], _Shape] = {}
 """Keys of a flat record to its targets and what picks their values: thousands of records share their keys."""
+_RANKS = {key: rank for rank, key in enumerate(_FLAT)}
+
+
+def flat_target(key: str) -> tuple[str | None, int]:
+    """Target of a key of a flat record, None if it is dropped; and its rank among keys of the same target.
+
+    Of several, the key of the lowest rank that has a value says what the target is.
+    """
+    target = _FLAT.get(key)
+    if target is not None:
+        return target, _RANKS[key]
+    return (None if key in _DROPPED else DATA + key), 0
 
 
 def _flat(document: Mapping[str, Any], known: _Shape) -> Pairs:
     targets, pick = known
-    values: Sequence[Any] = tuple(document.values())
-    if pick is not None:
-        values = pick(values)
+    values = pick(tuple(document.values()))
     if dict not in map(type, values):
         return targets, values
     flat: list[str] = []
@@ -246,14 +257,25 @@ def _flat(document: Mapping[str, Any], known: _Shape) -> Pairs:
 
 
 def _flat_shape(keys: Sequence[str]) -> _Shape:
-    found: dict[str, int] = {}
+    """Targets in the order of the alphabet: NXLog writes the same members in any order."""
+    found: dict[str, list[tuple[int, int]]] = {}
     for place, key in enumerate(keys):
-        target = _FLAT.get(key)
-        if target is None and key not in _DROPPED:
-            target = DATA + key
+        target, rank = flat_target(key)
         if target is not None:
-            found.setdefault(target, place)
-    places = list(found.values())
-    if len(places) == len(keys):
-        return tuple(found), None
-    return tuple(found), lambda values: [values[place] for place in places]
+            found.setdefault(target, []).append((rank, place))
+    targets = tuple(sorted(found))
+    places = [[place for _, place in sorted(found[target])] for target in targets]
+    several = [(at, some[1:]) for at, some in enumerate(places) if len(some) > 1]
+    first = itemgetter(*(some[0] for some in places)) if len(places) > 1 else None
+
+    def pick(values: Sequence[Any]) -> Sequence[Any]:
+        if first is None:
+            return [values[places[0][0]]]
+        picked: Sequence[Any] = first(values)
+        for at, others in several:
+            if picked[at] is None:
+                picked = list(picked)
+                picked[at] = next((values[place] for place in others if values[place] is not None), None)
+        return picked
+
+    return targets, pick

@@ -14,8 +14,9 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 
 import orjson
@@ -23,20 +24,22 @@ import polars as pl
 
 from correlate.detect import Detector
 from correlate.ir import RuleSet
-from correlate.lines import Sieve, SievingParser
+from correlate.lines import SievedLines
 from correlate.rules import load_rules
 from event.table import conform
+from sensor.line_tables import lines_of
 from sensor.parsers.windows import WindowsParser
 
 Hits = set[tuple[str, str]]
-Block = tuple[pl.Series, pl.Series]
-_BLOCK = 20_000
+Block = tuple[bytes, int]
+_BLOCK = 8 << 20
 
 
-def blocks(path: Path, limit: int, *, unique: bool) -> list[Block]:
-    """Lines and their numbers."""
+def blocks(path: Path, limit: int, *, unique: bool) -> tuple[list[Block], int]:
+    """Blocks of lines and where they stand, and how many lines there are."""
     made: list[Block] = []
-    lines: list[str] = []
+    lines: list[bytes] = []
+    size = offset = count = 0
     with path.open("rb") as file:
         for number, line in enumerate(file):
             if number == limit:
@@ -48,24 +51,23 @@ def blocks(path: Path, limit: int, *, unique: bool) -> list[Block]:
                     key: f"{value[:6]}{number:x}{value[6:]}" if isinstance(value, str) and key not in kept else value
                     for key, value in event.items()
                 }
-                line = orjson.dumps(event)
-            lines.append(line.decode().rstrip("\n"))
-            if len(lines) == _BLOCK:
-                made.append(_block(lines, number + 1 - len(lines)))
-                lines = []
+                line = orjson.dumps(event) + b"\n"
+            lines.append(line)
+            size += len(line)
+            count += 1
+            if size >= _BLOCK:
+                made.append((b"".join(lines), offset))
+                lines, size, offset = [], 0, offset + size
     if lines:
-        made.append(_block(lines, sum(len(one) for one, _ in made)))
-    return made
+        made.append((b"".join(lines), offset))
+    return made, count
 
 
-def _block(lines: Sequence[str], first: int) -> Block:
-    return pl.Series(lines, dtype=pl.String), pl.Series(range(first, first + len(lines)), dtype=pl.Int64)
-
-
-def tables(parser: WindowsParser | SievingParser, some: Sequence[Block]) -> Iterator[pl.DataFrame]:
-    """Event tables; the number of the line is the event's id."""
-    for lines, numbers in some:
-        for table in parser.parse(lines, numbers, reference=None):
+def tables(some: Iterable[tuple[pl.Series, pl.Series]]) -> Iterator[pl.DataFrame]:
+    """Event tables; the place of the line is the event's id."""
+    parser = WindowsParser()
+    for lines, offsets in some:
+        for table in parser.parse(lines, offsets, reference=None):
             yield conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
 
 
@@ -80,7 +82,7 @@ def from_lines(ruleset: RuleSet, some: Sequence[Block], _: Sequence[pl.DataFrame
     """Read, evaluate, make alerts."""
     engine = Detector(ruleset)
     found: Hits = set()
-    for table in tables(SievingParser(Sieve(engine.plan_of)), some):
+    for table in tables(SievedLines(engine.plan_of, patience=0)(some)):
         found |= hits_of(engine.feed(table))
     return found
 
@@ -116,9 +118,9 @@ def main() -> None:
             print(
                 f"{len(windows)} rules and the plan of windows.sysmon, {state}: {time.process_time() - started:.2f} s"
             )
-        some = blocks(wanted.events, wanted.limit, unique=wanted.unique)
-        made = list(tables(WindowsParser(), some))
-        count = sum(len(lines) for lines, _ in some)
+        some, count = blocks(wanted.events, wanted.limit, unique=wanted.unique)
+        made = list(tables(starmap(lines_of, some)))
+        from_lines(ruleset, some[:1], made)  # loads and compiles the kernels
         contenders = {"JSON lines to alerts": from_lines, "tables to alerts": from_tables}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         hits: dict[str, Hits] = {}

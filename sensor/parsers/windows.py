@@ -238,10 +238,11 @@ def texts(name: str, values: Sequence[Any]) -> pl.Series:
             return pl.Series(name, values, dtype=pl.Int64).cast(pl.String)
         except OverflowError:
             pass
-    return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
+    return pl.Series(name, [text_of(value) for value in values], dtype=pl.String)
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """A value as text, see ``texts``."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -249,7 +250,7 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, list) and all(not isinstance(one, list | dict) for one in value):
-        return "\n".join(text for text in map(_text, value) if text is not None)
+        return "\n".join(text for text in map(text_of, value) if text is not None)
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):

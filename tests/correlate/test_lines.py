@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from correlate.blocks import BlockSieve
 from correlate.detect import Detector
 from correlate.ir import RuleSet
-from correlate.lines import Sieve, SievingParser
+from correlate.lines import Sieve, SievedLines
 from correlate.parse import parse_documents
 from event.table import conform
+from sensor.line_tables import lines_of
 from sensor.parsers.windows import WindowsParser
 
 SYSMON = "Microsoft-Windows-Sysmon/Operational"
@@ -33,8 +36,38 @@ TEXTS = [
     "\x02",
     "ſekurlsa",
     "中",
+    "S-1-16-12288",
+    "%%14593",
+    "true",
 ]
-FIELDS = ["Image", "CommandLine", "ParentImage", "TargetFilename", "Hashes", "User", "Data", "Signed"]
+FIELDS = [
+    "Image",
+    "CommandLine",
+    "ParentImage",
+    "TargetFilename",
+    "Hashes",
+    "User",
+    "Data",
+    "Signed",
+    "IntegrityLevel",
+    "Initiated",
+    "Opcode",
+]
+OTHERS = [
+    "Message",
+    "Level",
+    "param1",
+    "Two Words",
+    "NewProcessName",
+    "Application",
+    "SubjectUserName",
+    "SubjectDomainName",
+    "MandatoryLabel",
+    "Direction",
+    "OpcodeValue",
+    "EventId",
+    "tags",
+]
 
 
 def compiled(detections: list[tuple[dict[str, Any], dict[str, Any]]]) -> RuleSet:
@@ -51,29 +84,36 @@ def compiled(detections: list[tuple[dict[str, Any], dict[str, Any]]]) -> RuleSet
     return parse_documents([Path(f"{one}.yml") for one in range(len(texts))], texts, {})
 
 
+EVERY_LINE, BY_LINE, BY_BLOCK = None, 1 << 30, 0
+"""How much is sifted line by line; None: nothing is sifted."""
+
+
 def alerts(
-    ruleset: RuleSet, lines: list[str], *, sieve: bool, one_pass: bool = True, cut: int = 7
+    ruleset: RuleSet, lines: list[str], *, sieve: int | None, one_pass: bool = True, cut: int = 7
 ) -> set[tuple[str, str]]:
+    """Rule and place of the event of each alert; blocks have ``cut`` lines."""
     engine = Detector(ruleset, lateness=None, one_pass=one_pass)
-    parser = SievingParser(Sieve(engine.plan_of)) if sieve else WindowsParser()
+    blocks = []
+    offset = 0
+    for begin in range(0, len(lines), cut):
+        end = begin + cut
+        last = "" if end >= len(lines) and lines[-1] else "\n"
+        blocks.append((("\n".join(lines[begin:end]) + last).encode(), offset))
+        offset += len(blocks[-1][0])
+    sieved = SievedLines(engine.plan_of, patience=sieve or 0)
+    parser = WindowsParser()
     found: set[tuple[str, str]] = set()
     read = 0
-    for begin in range(0, len(lines), cut):
-        some = lines[begin : begin + cut]
-        offsets = pl.Series(range(begin, begin + len(some)), dtype=pl.Int64)
-        for table in parser.parse(
-            pl.Series(some, dtype=pl.String), offsets, reference=datetime(2026, 12, 1, tzinfo=UTC)
-        ):
-            read += table.height
+    for some, offsets in starmap(lines_of, blocks) if sieve is None else sieved(blocks):
+        read += len(some)
+        for table in parser.parse(some, offsets, reference=datetime(2026, 12, 1, tzinfo=UTC)):
             with_ids = conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
             made = engine.feed(with_ids)
             if made.height:
                 found.update(
                     zip(made["rule.id"].to_list(), made["alert.event_ids"].list.first().to_list(), strict=True)
                 )
-    if isinstance(parser, SievingParser):
-        passed = sum(parser.sieve.passed_over.values())
-        assert read + passed + parser.blank == len(lines)
+    assert read + sum(sieved.sieve.passed_over.values()) == len(lines)
     return found
 
 
@@ -97,6 +137,8 @@ patterns = st.sampled_from(
         "sekurlsa",
         "中",
         "\x02",
+        "High",
+        "true",
     ]
 )
 values = st.one_of(
@@ -123,19 +165,30 @@ logsources = st.sampled_from(
         {"category": "file_event"},
         {"service": "security"},
         {"service": "application"},
+        {"category": "network_connection"},
     ]
 )
 events = st.builds(
     lambda code, channel, members, ascii_only: json.dumps(
         {"EventID": code, "Channel": channel, "@timestamp": "2026-03-01T10:00:00Z", **members}, ensure_ascii=ascii_only
     ),
-    st.sampled_from([1, "1", 11, 4688, 412, None, True, 1.0]),
+    st.sampled_from([1, "1", 11, 4688, "5156", 412, None, True, 1.0]),
     st.sampled_from([SYSMON, "Security", "Application", "Unheard/Of", None, 7]),
-    st.dictionaries(st.sampled_from([*FIELDS, "Message", "Level", "param1", "Two Words"]), values, max_size=5),
+    st.dictionaries(st.sampled_from([*FIELDS, *OTHERS]), values, max_size=5),
     st.booleans(),
 )
 odd = st.sampled_from(
-    ["", "  ", "{", "[]", "3", '{"a": 1}', '{"Event": {"System": {"EventID": 1}, "EventData": {"Image": "cmd"}}}']
+    [
+        "",
+        "  ",
+        "{",
+        "[]",
+        "3",
+        '{"a": 1}',
+        '{"EventID":1,"EventID":11,"Image":"cmd.exe"}',
+        '{"EventID":1,}',
+        '{"Event": {"System": {"EventID": 1}, "EventData": {"Image": "cmd"}}}',
+    ]
 )
 
 
@@ -147,7 +200,9 @@ odd = st.sampled_from(
 )
 def test_the_sieve_changes_no_alert(rules: Any, lines: list[str], one_pass: bool) -> None:
     ruleset = compiled(rules)
-    assert alerts(ruleset, lines, sieve=True, one_pass=one_pass) == alerts(ruleset, lines, sieve=False)
+    expected = alerts(ruleset, lines, sieve=EVERY_LINE)
+    assert alerts(ruleset, lines, sieve=BY_LINE, one_pass=one_pass) == expected
+    assert alerts(ruleset, lines, sieve=BY_BLOCK, one_pass=one_pass) == expected
 
 
 @pytest.mark.parametrize("one_pass", [True, False])
@@ -168,20 +223,26 @@ def test_escapes_do_not_hide_keywords() -> None:
     folder = event_line(CommandLine="C:\\users\\x")
     engine = Detector(ruleset)
     assert Sieve(engine.plan_of).sift([hidden.encode(), folder.encode()]) == [0]
-    assert alerts(ruleset, [hidden, folder], sieve=True) == {("00000000-0000-4000-8000-000000000000", "0")}
+    for sieve in (BY_LINE, BY_BLOCK):
+        assert alerts(ruleset, [hidden, folder], sieve=sieve) == {("00000000-0000-4000-8000-000000000000", "0")}
 
 
-def test_forgets_when_a_plan_does() -> None:
+@pytest.mark.parametrize("kind", [Sieve, BlockSieve])
+def test_forgets_when_a_plan_does(kind: type[Sieve]) -> None:
     """Signatures of before mean nothing after: the sieve must not go on with them."""
     rules = [
         ({"category": "process_creation"}, {"one": {"CommandLine|contains": f"bad{n}"}, "condition": "one"})
         for n in range(30)
     ]
     engine = Detector(compiled(rules), memory=5_000)
-    sieve = Sieve(engine.plan_of)
+    sieve = kind(engine.plan_of)
     for batch in range(6):
         lines = [event_line(CommandLine=f"run {batch} {number}").encode() for number in range(50)]
         lines[batch] = event_line(CommandLine=f"bad{batch}x").encode()
-        assert sieve.sift(lines) == [batch]
+        nested = b'{"Event": {"System": {"EventID": 1}}}'
+        if isinstance(sieve, BlockSieve):
+            assert sieve.sift_block(b"\n".join([*lines, nested]))[0].tolist() == [batch, len(lines)]
+        else:
+            assert sieve.sift([*lines, nested]) == [batch, len(lines)]
     plan = engine.plan_of("windows.sysmon")
     assert plan is not None and plan.resets > 2

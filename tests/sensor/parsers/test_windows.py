@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 import pytest
 
 from event.channels import CHANNELS, dataset_of
@@ -245,3 +246,11 @@ def test_every_channel_has_a_dataset_that_may_be_stored() -> None:
     assert all(is_dataset(name) for name in CHANNELS)
     assert dataset_of("security") == "windows.security"
     assert dataset_of("../../x") == dataset_of(None) == "windows.other"
+
+
+def test_records_with_the_same_members_share_a_table_in_whatever_order_they_come() -> None:
+    record = {"EventID": 1, "Channel": SYSMON, "EventTime": "2026-03-01 10:00:00", "Opcode": "Info", "OpcodeValue": 0}
+    other = dict(reversed({**record, "Opcode": None}.items()))
+    lines = pl.Series([json.dumps(record), json.dumps(other)])
+    (table,) = WindowsParser().parse(lines, pl.Series([0, 200]), reference=WHEN)
+    assert table["winlog.opcode"].to_list() == ["Info", "0"]
