@@ -23,9 +23,12 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
+
+from clocks import moved
 
 STRETCH = 10
 """Story seconds in a second of recording."""
@@ -105,7 +108,11 @@ def _record(path: str, stop: Any, ready: Any) -> None:
             first = first or now
             micros = (now - first) * STRETCH // 1000
             out.write(struct.pack("<IIII", START + micros // 10**6, micros % 10**6, len(frame), len(frame)))
-            out.write(frame)
+            wall, story = (
+                datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=n)
+                for n in (now // 1000, START * 10**6 + micros)
+            )
+            out.write(moved(frame, wall, story))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ What is right is written in ``tests/data/rule_captures.yml``: for a capture, the
 capture without a label is taken as one with nothing in it: an alert there of the level asked for is wrong until
 somebody looked at it and wrote a label. A pair is
 counted once, however many alerts it has. The classes of alerts are explained in ``docs/rule-captures.md``.
+
+These labels were written by people who had seen the alerts. Beside them stands the outcome by labels that were not:
+``tests/independent_labels.py`` makes them out of what other programs wrote about the captures.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import fnmatch
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,6 +163,37 @@ def score(outcomes: list[Outcome], level: str) -> dict[str, int | float]:
     }
 
 
+def compare(
+    outcomes: list[Outcome], verdicts: Mapping[str, Mapping[str, bool]]
+) -> tuple[dict[str, int | float], list[str]]:
+    """Alerts of every level against independent labels: the figures, and each pair that differs."""
+    both = extra = lacking = neither = captures = 0
+    differing: list[str] = []
+    for one in outcomes:
+        if one.name not in verdicts:
+            continue
+        captures += 1
+        for rule, deserved in sorted(verdicts[one.name].items()):
+            alerted = rule in one.alerts
+            both += deserved and alerted
+            neither += not deserved and not alerted
+            extra += alerted and not deserved
+            lacking += deserved and not alerted
+            if alerted != deserved:
+                differing.append(f"{one.name}: {rule} {'alerted, not labelled' if alerted else 'labelled, no alert'}")
+    figures: dict[str, int | float] = {
+        "captures": captures,
+        "rules": len({rule for rules in verdicts.values() for rule in rules}),
+        "pairs": both + extra + lacking + neither,
+        "labelled_and_alerted": both,
+        "alerted_only": extra,
+        "labelled_only": lacking,
+        "precision": round(both / (both + extra), 4) if both + extra else 1.0,
+        "recall": round(both / (both + lacking), 4) if both + lacking else 1.0,
+    }
+    return figures, differing
+
+
 def main() -> int:
     """Print the table and the figures; 1 if a pair is wrong or an expected one is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -169,6 +203,9 @@ def main() -> int:
     args = parser.parse_args()
     outcomes = list(run(args.only))
     figures = score(outcomes, args.level)
+    from tests.independent_labels import independent
+
+    beside, differing = compare(outcomes, independent(SHARED))
     if args.json:
         table = [
             {
@@ -180,7 +217,13 @@ def main() -> int:
             }
             for one in outcomes
         ]
-        print(json.dumps({"score": figures, "captures": table}, ensure_ascii=False, indent=1))
+        print(
+            json.dumps(
+                {"score": figures, "independent": beside, "differing": differing, "captures": table},
+                ensure_ascii=False,
+                indent=1,
+            )
+        )
     else:
         for one in outcomes:
             rows = [
@@ -194,6 +237,11 @@ def main() -> int:
         print()
         for name, value in figures.items():
             print(f"{name:24} {value:>8}")
+        print("\nby labels out of other programs' tables")
+        for name, value in beside.items():
+            print(f"{name:24} {value:>8}")
+        for pair in differing:
+            print(f"    {pair}")
     return int(bool(figures["wrong"] or figures["missed"]))
 
 

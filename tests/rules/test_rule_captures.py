@@ -48,3 +48,43 @@ def test_figures_count_pairs_not_alerts():
     assert figures["precision"] == 0.5
     assert figures["recall"] == pytest.approx(0.6667)
     assert figures["captures_without_alert"] == 2
+
+
+def test_independent_labels_are_compared_pair_by_pair():
+    outcomes = [outcome({"a": 50, "b": 1}), outcome({"a": 1})]
+    outcomes[1].name = "unknown to others"
+    figures, differing = script.compare(outcomes, {"c": {"a": True, "b": False, "d": True, "e": False}})
+    assert (figures["labelled_and_alerted"], figures["alerted_only"], figures["labelled_only"]) == (1, 1, 1)
+    assert (figures["captures"], figures["pairs"], figures["precision"], figures["recall"]) == (1, 4, 0.5, 0.5)
+    assert differing == ["c: b alerted, not labelled", "c: d labelled, no alert"]
+
+
+def test_independent_labels_read_tables_of_other_programs(tmp_path):
+    from tests.independent_labels import independent
+
+    columns = "frame.number frame.time_epoch ip.src ip.dst dnp3.src dnp3.dst dnp3.len dnp3.ctl.dir"
+    columns += " dnp3.ctl.prifunc dnp3.ctl.secfunc dnp3.al.func dnp3.al.iin dnp3.al.obj"
+    rows = [
+        "1 1.0 10.0.0.8 10.0.0.3 3 4 10 1 4  13  ",
+        "2 2.0 10.0.0.3 10.0.0.8 4 3 10 0 4  129 0x8000 ",
+        "3 3.0 10.0.0.9 10.0.0.3 3 65535 10 1 4  5  0x0c01",
+    ]
+    table = tmp_path / "dnp3/x.pcap/expected/tshark/fields.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text("\n".join(line.replace(" ", "\t") for line in (columns, *rows)) + "\n", encoding="utf-8")
+    (verdicts,) = independent(tmp_path).values()
+    assert {rule for rule, deserved in verdicts.items() if deserved} == {
+        "dnp3_cold_restart",
+        "dnp3_restart_carried_out",
+        "dnp3_broadcast_control",
+        "ot_second_master",
+    }
+
+
+def test_independent_labels_speak_of_rules_that_exist(tmp_path):
+    from tests.independent_labels import _RULES
+
+    known = {Path(rule.meta.path).stem for rule in load_rules().all()}
+    for verdicts in _RULES.values():
+        assert verdicts([]).keys() <= known
+        assert not any(verdicts([]).values())
