@@ -283,6 +283,8 @@ class Detector:
         for status in self._status.values():
             copy = _with(status, status.seconds + extra.get(status.id, 0.0))
             plain = rules.get(status.id)
+            if plain is not None:
+                copy.unknown_fields = tuple(unrecorded(plain.logsource, plain.fields))
             have = [self._columns.get(name, set()) for name in status.datasets_seen]
             if plain is not None and have and not self._unread.intersection(status.datasets_seen):
                 copy.unseen_fields = tuple(name for name in plain.fields if not any(name in some for some in have))
@@ -356,7 +358,6 @@ def _status(one: Rule | Correlation, ruleset: RuleSet) -> RuleStatus:
         error=error,
         datasets=tuple(sorted(names)),
         errors=int(error is not None),
-        unknown_fields=tuple(unrecorded(one.logsource, one.fields)) if isinstance(one, Rule) else (),
     )
 
 
