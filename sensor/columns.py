@@ -86,25 +86,19 @@ def numbers(names: Sequence[str], rows: I32) -> pl.DataFrame:
         names: Names of the columns.
         rows: ``int32[m, n]``, the first rows of which are the columns.
     """
-    used = [index for index in range(len(names)) if rows[index].max(initial=-1) >= 0]
-    frame = pl.DataFrame({names[index]: rows[index] for index in used})
-    empty = [pl.lit(None, pl.Int64).alias(name) for index, name in enumerate(names) if index not in used]
-    return (
-        frame.select(
-            *(pl.when(pl.col(name) >= 0).then(pl.col(name).cast(pl.Int64)).alias(name) for name in frame.columns),
-            pl.repeat(None, rows.shape[1], dtype=pl.Int64).alias("_none"),
-        )
-        .with_columns(empty)
-        .drop("_none")
-    )
+    return pl.DataFrame([_known(name, row.astype(np.int64), row) for name, row in zip(names, rows, strict=False)])
 
 
 def flags(names: Sequence[str], rows: I32) -> list[pl.Series]:
     """Boolean columns out of rows of 1, 0 and -1, which becomes null; one that is null throughout is left out."""
-    frame = pl.DataFrame({name: rows[index] for index, name in enumerate(names) if rows[index].max(initial=-1) >= 0})
-    return frame.select(
-        pl.when(pl.col(name) >= 0).then(pl.col(name) == 1).alias(name) for name in frame.columns
-    ).get_columns()
+    return [_known(name, row == 1, row) for name, row in zip(names, rows, strict=False) if row.max(initial=-1) >= 0]
+
+
+def _known(name: str, values: npt.NDArray[np.generic], row: I32) -> pl.Series:
+    """``values`` as a column, null where ``row`` is negative."""
+    series = pl.Series(name, values)
+    lacks = row < 0
+    return series.set(pl.Series(lacks), None) if lacks.any() else series
 
 
 def messages(count: int, rows: I64, say: Callable[[int], str]) -> pl.Series:
