@@ -58,6 +58,7 @@ class _File:
         parser: None until its kind is known.
         gone: Its name belongs to another file now, or to none.
         grew: Monotonic time at which it was last seen to grow.
+        size: Bytes it had then.
     """
 
     handle: int
@@ -70,6 +71,7 @@ class _File:
     parser: LineParser | None = None
     gone: bool = False
     grew: float = 0.0
+    size: int = -1
 
     def saved(self) -> dict[str, Any]:
         return {
@@ -220,9 +222,11 @@ class FollowedFiles:
             file.generation += 1
             file.offset, file.head, file.origin = 0, b"", ""
             self._note("files_truncated")
+        if size != file.size:
+            file.size = size
+            file.grew = time.monotonic()
         if size - file.offset < (1 if due else _MUCH):
             return
-        file.grew = time.monotonic()
         while data := os.pread(file.handle, _BLOCK, file.offset):
             end = data.rfind(b"\n") + 1
             if end == 0 and len(data) == _BLOCK:
