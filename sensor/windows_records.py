@@ -142,6 +142,12 @@ def pairs_of(document: Any) -> Pairs:
     raise NotWindows
 
 
+def _sorted(targets: Sequence[str], values: Sequence[Any]) -> Pairs:
+    """In the order of the alphabet: collectors write the same members in any order."""
+    order = sorted(range(len(targets)), key=targets.__getitem__)
+    return tuple([targets[place] for place in order]), [values[place] for place in order]
+
+
 def _evtx(event: Mapping[str, Any]) -> Pairs:
     targets: list[str] = []
     values: list[Any] = []
@@ -172,7 +178,7 @@ def _evtx(event: Mapping[str, Any]) -> Pairs:
         elif data is not None and not isinstance(data, list):
             targets.append(DATA + "Data")
             values.append(data)
-    return tuple(targets), values
+    return _sorted(targets, values)
 
 
 def _members(data: Mapping[str, Any], targets: list[str], values: list[Any], seen: set[str], depth: int) -> None:
@@ -217,7 +223,7 @@ def _beat(document: Mapping[str, Any]) -> Pairs:
         raise NotWindows
     targets, values = list(found), list(found.values())
     _members(data, targets, values, set(targets), 1)
-    return tuple(targets), values
+    return _sorted(targets, values)
 
 
 _Getter = Callable[[Sequence[Any]], Sequence[Any]]
@@ -253,11 +259,11 @@ def _flat(document: Mapping[str, Any], known: _Shape) -> Pairs:
             seen.add(target)
             flat.append(target)
             leaves.append(value)
-    return tuple(flat), leaves
+    return _sorted(flat, leaves)
 
 
 def _flat_shape(keys: Sequence[str]) -> _Shape:
-    """Targets in the order of the alphabet: NXLog writes the same members in any order."""
+    """Targets in the order of the alphabet, see ``_sorted``."""
     found: dict[str, list[tuple[int, int]]] = {}
     for place, key in enumerate(keys):
         target, rank = flat_target(key)

@@ -14,12 +14,14 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
 
 import orjson
+import peer
 import polars as pl
 
 from correlate.detect import Detector
@@ -33,6 +35,7 @@ from sensor.parsers.windows import WindowsParser
 Hits = set[tuple[str, str]]
 Block = tuple[bytes, int]
 _BLOCK = 8 << 20
+_SHOWN = 12
 
 
 def blocks(path: Path, limit: int, *, unique: bool) -> tuple[list[Block], int]:
@@ -96,6 +99,17 @@ def from_tables(ruleset: RuleSet, _: Sequence[Block], made: Sequence[pl.DataFram
     return found
 
 
+def difference(ruleset: RuleSet, ours: Hits, theirs: Hits) -> None:
+    """Say in which hits two engines differ, by rule."""
+    print(
+        f"hits: {len(ours & theirs):,} common, {len(theirs - ours):,} only rsigma's, {len(ours - theirs):,} only ours"
+    )
+    titles = {one.id: (one.meta.title, one.logsource) for one in ruleset.rules}
+    for name, some in (("only rsigma's", theirs - ours), ("only ours", ours - theirs)):
+        for rule, times in Counter(rule for rule, _ in some).most_common(_SHOWN):
+            print(f"  {name}: {times:,} of {' '.join(map(str, titles.get(rule, (rule,))))}")
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,6 +118,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--unique", action="store_true")
+    parser.add_argument("--rsigma", type=Path, help="the program, to run beside (see peer.py)")
     wanted = parser.parse_args()
     folders = [one for one in sorted(wanted.rules.glob("rules*")) if one.is_dir()]
     with tempfile.TemporaryDirectory() as kept:
@@ -133,9 +148,17 @@ def main() -> None:
         if any(one != first for one in others):
             raise SystemExit(f"different hits: {[len(one) for one in hits.values()]}")
         print(f"{count:,} events, {len(first):,} hits, the same every way; processor seconds, tables emptied before")
-        for name, values in seconds.items():
-            middle = statistics.median(values)
+        middles = {name: statistics.median(values) for name, values in seconds.items()}
+        for name, middle in middles.items():
             print(f"{name}: {middle:.2f} s, {count / middle:,.0f} events/s")
+        if wanted.rsigma is not None:
+            lines = Path(kept) / "told.jsonl"
+            peer.told(some, lines)
+            beside = peer.run(wanted.rsigma, ruleset, lines)
+            difference(ruleset, first, beside.hits)
+            print(f"rsigma, loading of rules included: {beside.seconds:.2f} s, {count / beside.seconds:,.0f} events/s")
+            for name, middle in middles.items():
+                print(f"{name}: {beside.seconds / middle:.1f} times as fast as rsigma")
 
 
 if __name__ == "__main__":
