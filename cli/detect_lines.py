@@ -63,7 +63,7 @@ def detect_files(
 
 
 def _file(path: Path, engine: Any, take: Any) -> Account:
-    from correlate.lines import SievedLines
+    from correlate.lines import PATIENCE, SievedLines
     from event.errors import InputError
     from sensor.base import Account
     from sensor.reader import LogInput, open_input
@@ -79,7 +79,9 @@ def _file(path: Path, engine: Any, take: Any) -> Account:
     sieving = None
     if isinstance(opened, LogInput) and opened.kind == "windows":
         # Most lines match no rule: what it takes to see that is a fraction of what it takes to read them.
-        sieving = opened.cut = SievedLines(engine.plan_of, kernels_in=state_home())
+        large = not stream and path.stat().st_size > 2 * PATIENCE
+        sieving = SievedLines(engine.plan_of, kernels_in=state_home(), patience=0 if large else PATIENCE)
+        opened.cut = sieving
     account = opened.account
     try:
         for events in opened.tables():

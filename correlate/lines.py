@@ -352,4 +352,15 @@ def compared(kind: Kind) -> list[str]:
     return list(dict.fromkeys(name for _, one, other, _ in kind.references for name in (one, other)))
 
 
-__all__ = ["OTHERWISE", "PLAIN", "REWRITTEN", "UNNAMED", "PlanOf", "Sieve", "SievedLines", "compared", "judged"]
+__all__ = [
+    "OTHERWISE",
+    "PATIENCE",
+    "PLAIN",
+    "REWRITTEN",
+    "UNNAMED",
+    "PlanOf",
+    "Sieve",
+    "SievedLines",
+    "compared",
+    "judged",
+]
