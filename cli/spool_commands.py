@@ -19,7 +19,8 @@ from event.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from cli.config import Settings
     from store.forward import Shipped
-    from store.spool import Spool, SpoolStatus
+    from store.spool import Spool
+    from store.spool_status import SpoolStatus
 
 SpoolDir = Annotated[
     Path, typer.Option("--spool", metavar="DIR", help=tr("The sensor's spool.", "传感器的本地缓存目录。"))

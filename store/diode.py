@@ -35,10 +35,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from event.errors import ConfigError, StoreError
 from store.base import Store
+from store.files import load_json, save, write_file
 from store.forward import FIRST_PAUSE, LONGEST_PAUSE, Delivered, Parcel
 from store.segments import failures, fsync_folder
 from store.signing import Key
-from store.spool import load_json, save, table_of, to_parquet, write_file
+from store.spool import table_of, to_parquet
 
 MAGIC = b"jianmen-segment 1\n"
 SUFFIX = ".jms"

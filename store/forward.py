@@ -21,8 +21,9 @@ import polars as pl
 
 from event.errors import StoreError
 from store.base import Store
+from store.files import save
 from store.segments import failures
-from store.spool import FORMAT, Spool, Waiting, save, table_of
+from store.spool import FORMAT, Spool, Waiting, table_of
 
 BATCH_SEGMENTS = 64
 """Segments of one delivery at most; each costs a file handle while it is under way."""

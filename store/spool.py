@@ -23,24 +23,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
-import json
 import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import unquote
 
 import polars as pl
 
 from event.errors import StoreError
 from event.table import concat, conform
+from store.files import entries, grab, load_json, read_all, save, write_file
 from store.segments import ROW_GROUP, failures, folder_name, fsync_folder, make_folder
+from store.spool_status import Dropped, Lost, SpoolStatus, lag, newest_event
 
 FORMAT = 1
 """Version of the spool's layout that this program reads and writes."""
@@ -89,80 +90,6 @@ class Waiting:
     bytes: int
     written: datetime
     path: Path
-
-
-@dataclass(slots=True)
-class Lost:
-    """What was dropped of one dataset."""
-
-    events: int = 0
-    bytes: int = 0
-    segments: int = 0
-
-
-@dataclass(slots=True)
-class Dropped:
-    """What was dropped at the limit since the spool was made."""
-
-    datasets: dict[str, Lost] = field(default_factory=dict)
-    first: str | None = None
-    last: str | None = None
-    going: list[int] = field(default_factory=list)
-    """Numbers that are counted and may still lie there after a crash."""
-
-    @property
-    def events(self) -> int:
-        """Events of all datasets."""
-        return sum(lost.events for lost in self.datasets.values())
-
-    def add(self, dataset: str, events: int, size: int) -> None:
-        """Count one segment."""
-        lost = self.datasets.setdefault(dataset, Lost())
-        lost.events += events
-        lost.bytes += size
-        lost.segments += 1
-        now = datetime.now(UTC).isoformat()
-        self.first = self.first or now
-        self.last = now
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolStatus:
-    """What a spool holds now.
-
-    Attributes:
-        path: The spool.
-        limit_bytes: What the waiting segments may take.
-        bytes: What they take.
-        segments: How many wait.
-        events: Events in them.
-        datasets: The same by dataset: segments, events, bytes.
-        first: Number of the oldest one.
-        last: Number of the newest one.
-        age_seconds: How long the oldest one has waited, at least. Later segments are younger than it, so a clock that
-            was set back cannot make it look younger than they are.
-        newest_event: Time of the newest event in the latest segments that wait, ISO 8601 with nanoseconds.
-        lag_seconds: How far the newest event that was delivered is behind that one; None before the first delivery, 0
-            if nothing waits.
-        parked: File names of segments that cannot be delivered, with the reason.
-        dropped: What was dropped at the limit.
-        forward: What the forwarder said last; empty if it never ran.
-    """
-
-    path: Path
-    limit_bytes: int
-    bytes: int
-    segments: int
-    events: int
-    datasets: dict[str, Lost]
-    first: int | None
-    last: int | None
-    age_seconds: float
-    newest_event: str | None
-    lag_seconds: float | None
-    parked: dict[str, str]
-    dropped: Dropped
-    forward: dict[str, Any]
 
 
 def class_of(dataset: str) -> str:
@@ -344,7 +271,7 @@ class Spool:
             for segment in sorted(self.waiting(), key=lambda s: (s.kind != RAW, s.number)):
                 if freed >= size or segment.kind == ALERTS:
                     continue
-                handle = _grab(segment.path, exclusive=True)
+                handle = grab(segment.path, exclusive=True)
                 if handle is None:
                     continue  # the forwarder has it in hand
                 held.append(handle)
@@ -437,8 +364,8 @@ class Spool:
         """Segments that wait, in order; the first ``most`` of them, if that is given."""
         found: list[Waiting] = []
         with failures(self.path):
-            for folder in _entries(self.path / _SEGMENTS):
-                for entry in _entries(Path(folder.path)) if folder.is_dir() else []:
+            for folder in entries(self.path / _SEGMENTS):
+                for entry in entries(Path(folder.path)) if folder.is_dir() else []:
                     if most is not None and len(found) >= most:
                         break
                     match = _NAME.fullmatch(entry.name)
@@ -470,13 +397,13 @@ class Spool:
     def holding(self, segment: Waiting) -> Iterator[bytes | None]:
         """A segment's bytes, kept from being dropped meanwhile; None if it is gone."""
         with failures(segment.path):
-            handle = _grab(segment.path, exclusive=False)
+            handle = grab(segment.path, exclusive=False)
         if handle is None:
             yield None
             return
         try:
             with failures(segment.path):
-                body = _read_all(handle)
+                body = read_all(handle)
             yield body
         finally:
             os.close(handle)
@@ -533,7 +460,7 @@ class Spool:
             }
             dropped = self._dropped()
             forward = load_json(self.path / "forward.json")
-        newest = _newest_event(waiting[-_LOOK_AT:])
+        newest = newest_event(segment.path for segment in waiting[-_LOOK_AT:])
         return SpoolStatus(
             path=self.path,
             limit_bytes=self.limit_bytes,
@@ -545,7 +472,7 @@ class Spool:
             last=waiting[-1].number if waiting else None,
             age_seconds=max([0.0, *((now - segment.written).total_seconds() for segment in waiting)]),
             newest_event=newest,
-            lag_seconds=_lag(newest, forward.get("newest_event"), bool(waiting)),
+            lag_seconds=lag(newest, forward.get("newest_event"), bool(waiting)),
             parked=parked,
             dropped=dropped,
             forward=forward,
@@ -599,108 +526,8 @@ def table_of(body: bytes) -> pl.DataFrame:
     return conform(frame)
 
 
-def _newest_event(waiting: list[Waiting]) -> str | None:
-    found: list[str] = []
-    for segment in waiting:
-        with suppress(OSError, pl.exceptions.PolarsError):  # gone meanwhile, or damaged: the forwarder says so
-            times = pl.scan_parquet(segment.path, glob=False).select(pl.col("@timestamp").max()).collect()
-            found.append(str(times["@timestamp"].dt.to_string("iso:strict").item()))
-    return max(found, default=None)
-
-
-def _lag(newest: str | None, delivered: str | None, waits: bool) -> float | None:
-    if not waits:
-        return 0.0
-    if newest is None or delivered is None:
-        return None
-    return max(
-        0.0,
-        (
-            datetime.fromisoformat(newest[:26] + "+00:00") - datetime.fromisoformat(delivered[:26] + "+00:00")
-        ).total_seconds(),
-    )
-
-
-def save(path: Path, value: dict[str, Any]) -> None:
-    """Replace a small JSON file as a whole, durably."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        write_file(beside, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
-        beside.rename(path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """A small JSON file; empty if it is not there.
-
-    Raises:
-        StoreError: It is damaged.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise StoreError(
-            f"{path.name} is damaged: {error}",
-            where=str(path),
-            hint="move it away; the segments beside it are untouched",
-        ) from error
-    return value if isinstance(value, dict) else {}
-
-
 def to_parquet(frame: pl.DataFrame) -> bytes:
     """A table as the bytes of a segment."""
     out = io.BytesIO()
     frame.write_parquet(out, compression="zstd", compression_level=1, statistics=True, row_group_size=ROW_GROUP)
     return out.getvalue()
-
-
-def write_file(path: Path, body: bytes, mode: int = 0o600) -> None:
-    """Write a file durably; the name is not fsynced yet."""
-    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
-    try:
-        view = memoryview(body)
-        while view:
-            view = view[os.write(handle, view) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _read_all(handle: int) -> bytes:
-    parts = []
-    while part := os.read(handle, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _grab(path: Path, *, exclusive: bool) -> int | None:
-    """Open and ``flock`` a segment; None if it is gone, or somebody else holds it and ``exclusive``."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-        if os.fstat(handle).st_nlink:
-            return handle
-    except BlockingIOError:
-        pass
-    except BaseException:
-        os.close(handle)
-        raise
-    os.close(handle)
-    return None
-
-
-def _entries(path: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(path) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
