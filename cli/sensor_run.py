@@ -173,6 +173,7 @@ class SensorRun:
         for thread in threads:
             thread.start()
         end = None if seconds is None else time.monotonic() + seconds
+        self._flush()
         self._tell_status()
         while any(thread.is_alive() for thread in threads) and (end is None or time.monotonic() < end):
             left = self.every if end is None else max(0.0, min(self.every, end - time.monotonic()))

@@ -89,7 +89,7 @@ class FollowedFiles:
     """The files of a name or pattern as a live input; see ``sensor.live.beat.LiveInput``."""
 
     def __init__(self, pattern: str, *, saved: Iterable[dict[str, Any]] = ()) -> None:
-        """Prepare; nothing is read yet, and the files need not exist yet.
+        """Open what is there; nothing is read yet, and the files need not exist yet.
 
         Args:
             pattern: Path, with ``* ? [ ] **`` as the shell has them; before it may stand a kind of log and a colon.
@@ -111,10 +111,12 @@ class FollowedFiles:
         self.health = Health()
         self._files: dict[tuple[int, int], _File] = {}
         self._ignored: set[tuple[int, int]] = set()
-        self._position: list[dict[str, Any]] = list(saved)
+        self._position: list[dict[str, Any]] = []
         self._looked = 0.0
         self._troubles: dict[str, str] = {}
-        self._resume(self._position)
+        self._resume(saved)
+        self._look()
+        self._remember()  # a file that is moved away before its first line was stored is found again
 
     # Which files.
 
