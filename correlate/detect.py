@@ -284,7 +284,7 @@ class Detector:
             copy = _with(status, status.seconds + extra.get(status.id, 0.0))
             plain = rules.get(status.id)
             if plain is not None:
-                copy.unknown_fields = tuple(unrecorded(plain.logsource, plain.fields))
+                copy.unknown_fields = tuple(unrecorded(plain.logsource, plain.fields, plain.condition))
             have = [self._columns.get(name, set()) for name in status.datasets_seen]
             if plain is not None and have and not self._unread.intersection(status.datasets_seen):
                 copy.unseen_fields = tuple(name for name in plain.fields if not any(name in some for some in have))

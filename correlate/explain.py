@@ -102,7 +102,7 @@ def explain(rule: Rule, event: pl.DataFrame) -> Explanation:
     conditions = detection.pop("condition", [])
     conditions = tuple(str(one) for one in (conditions if isinstance(conditions, list) else [conditions]))
     dataset = str(event["event.dataset"][0])
-    _, within = gate(rule.logsource, _asked(rule))
+    _, within = gate(rule.logsource, _asked(rule), rule.condition)
     probes = _Probes(document, dataset, event)
     matched = probes.rule(rule.condition) if rule.condition is not None else None
     kind = probes.rule(within) if within is not None else None
@@ -312,7 +312,7 @@ def _ungated(rule: Rule) -> Node | None:
     """A rule's condition without what its log source added."""
     if rule.condition is None:
         return None
-    _, within = gate(rule.logsource, _asked(rule))
+    _, within = gate(rule.logsource, _asked(rule), rule.condition)
     if within is None or rule.condition[0] != "and":
         return rule.condition
     added = len(within[1]) if within[0] == "and" else 1

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from correlate.absent import misled, possible
 from correlate.windows_sources import (
     AUDIT_CATEGORIES,
     LINUX_CATEGORIES,
@@ -71,7 +72,7 @@ class Place:
         field: Column that tells the events apart within the dataset; None: all of them.
         values: Values of that column that are looked at.
         records: Fields that these events have, in our names; None if they are not listed.
-        strict: Looked at only by rules that name no field but these.
+        strict: Looked at only by rules that the absence of other fields cannot mislead, see ``chosen``.
     """
 
     dataset: str
@@ -267,26 +268,37 @@ def _always(name: str) -> bool:
     )
 
 
-def chosen(logsource: LogSource, fields: Iterable[str]) -> tuple[Place, ...]:
-    """The places that a rule which names these fields looks at."""
-    names = [name for name in fields if not _always(name)]
-    return tuple(
-        one for one in places(*logsource) if not (one.strict and one.records is not None and set(names) - one.records)
-    )
+def chosen(logsource: LogSource, fields: Iterable[str], condition: list[Any] | None = None) -> tuple[Place, ...]:
+    """The places that a rule which names these fields looks at.
+
+    At a strict place that lacks some of them it looks only if its condition can still hold there, and if their
+    absence cannot make it hold: a filter on an absent field would leave in what the rule's author wanted left out.
+    """
+    names = frozenset(name for name in fields if not _always(name))
+    found = []
+    for one in places(*logsource):
+        missing = names - one.records if one.strict and one.records is not None else frozenset()
+        if missing and (condition is None or misled(condition) & missing or not possible(condition, missing)):
+            continue
+        found.append(one)
+    return tuple(found)
 
 
-def gate(logsource: LogSource, fields: Iterable[str]) -> tuple[Route, list[Any] | None]:
+def gate(
+    logsource: LogSource, fields: Iterable[str], condition: list[Any] | None = None
+) -> tuple[Route, list[Any] | None]:
     """Where a rule looks, and what is joined to its condition there.
 
     Args:
         logsource: As the rule says.
         fields: Fields that its condition names, in our names.
+        condition: The condition; without it a strict place has to record all of the fields.
 
     Returns:
         The datasets, and a condition (see ``correlate.ir``) that holds for the logsource's events in them; None if
         it holds for all.
     """
-    some = chosen(logsource, fields)
+    some = chosen(logsource, fields, condition)
     if not any(one.field for one in some):
         return _route(some), None
     datasets = {one.dataset for one in some}
@@ -310,13 +322,13 @@ def recorded(logsource: LogSource) -> tuple[str, ...]:
     return tuple(sorted(frozenset().union(*(one for one in lists if one is not None))))
 
 
-def unrecorded(logsource: LogSource, fields: Iterable[str]) -> list[str]:
+def unrecorded(logsource: LogSource, fields: Iterable[str], condition: list[Any] | None = None) -> list[str]:
     """Fields that no event of a logsource can have: not in the catalogue, or not among those of its events.
 
     For a logsource without events of ours: those that the catalogue does not have.
     """
     names = list(fields)
-    some = chosen(logsource, names)
+    some = chosen(logsource, names, condition)
     lists = [one.records for one in some]
     listed = None if not lists or None in lists else frozenset().union(*(one for one in lists if one is not None))
     return [

@@ -334,9 +334,9 @@ def _rule(parse: _Parse, document: _Document, filters: Sequence[_Filter]) -> Rul
     for _, op, payload in atoms_of(node):
         if op == "fieldref":
             named[payload[0]] = None
-    where, within = gate(rule.logsource, named)
+    where, within = gate(rule.logsource, named, node)
     if where:
-        _unknown_fields(parse, document, unrecorded(rule.logsource, named), rule.logsource)
+        _unknown_fields(parse, document, unrecorded(rule.logsource, named, node), rule.logsource)
     shown = (names.get(name, name) for name in parsed.fields or ())
     named.update(dict.fromkeys(name for name in shown if name in FIELDS))
     return replace(

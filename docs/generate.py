@@ -195,7 +195,7 @@ def logsources_page() -> str:
             name = f"`{one.dataset}{'*' if one.dataset.endswith('.') else ''}`"
             if one.field:
                 name += f" with {one.field} {', '.join(one.values)}"
-            parts.append(name + (" if it has all fields" if one.strict else ""))
+            parts.append(name + (" if its fields suffice" if one.strict else ""))
         return "; ".join(parts)
 
     lines = [*LOGSOURCES.splitlines(), "", "## Network, web and others", ""]

@@ -171,7 +171,7 @@ def looks_at(rule: Rule, event: dict[str, Any]) -> bool:
     """Whether the event is of the rule's log source; the naive evaluator knows nothing of log sources."""
     if not rule.route.takes(event["event.dataset"]):
         return False
-    within = gate(rule.logsource, rule.fields)[1]
+    within = gate(rule.logsource, rule.fields, rule.condition)[1]
     return within is None or holds(within, event)
 
 

@@ -399,6 +399,39 @@ def test_a_category_of_windows_is_an_event_code():
     assert gate(("windows", None, "security"), [image]) == (route("windows", None, "security"), None)
 
 
+@pytest.mark.parametrize(
+    ("condition", "looks"),
+    [
+        ("selection", True),
+        ("missing", False),  # can never hold there
+        ("selection or missing", True),
+        ("selection and missing", False),
+        ("selection and not missing", False),  # would leave in what is to be left out
+        ("selection and not (missing and selection)", False),
+        ("selection and not (not missing)", False),
+        ("selection or not gone", True),
+        ("selection and gone", False),  # null holds for an absent field, too
+    ],
+)
+def test_a_rule_looks_at_4688_unless_an_absent_field_would_mislead_it(tmp_path, condition, looks):
+    rule = {
+        "title": "t",
+        "id": "00000000-0000-4000-8000-000000000001",
+        "logsource": {"product": "windows", "category": "process_creation"},
+        "detection": {
+            "selection": {"CommandLine|contains": "mimikatz"},
+            "missing": {"OriginalFileName": "a.exe"},
+            "gone": {"OriginalFileName": None},
+            "condition": condition,
+        },
+        "level": "high",
+    }
+    (tmp_path / "rule.yml").write_text(yaml.safe_dump(rule))
+    (made,) = load_rules([tmp_path]).rules
+    assert made.route.takes("windows.security") is looks
+    assert made.route.takes("windows.sysmon")
+
+
 def test_a_field_that_no_event_of_the_category_has_is_named():
     source = ("windows", "file_event", None)
     asked = ["winlog.event_data.TargetFilename", "winlog.event_data.ParentImage", "event.code", "no.such"]
