@@ -337,6 +337,21 @@ def test_the_first_report_is_about_the_gravest_incident_and_names_the_others(sto
     assert any("INC-20261124-000000" in t for t in words(document))
 
 
+def test_what_is_due_for_several_incidents_is_said_once_and_names_them(story: Any) -> None:
+    first = story.incidents[0]
+    others = [first.model_copy(update={"id": f"INC-20261124-00000{n}"}) for n in range(4)]
+    now = first.discovered + timedelta(minutes=10)
+    alone = [one for one in words(build("risk", story, now=now)) if one.startswith("首报") and "截止" in one]
+    together = [
+        one
+        for one in words(build("risk", story, incidents=[first, *others], now=now))
+        if one.startswith("首报") and "截止" in one
+    ]
+    assert len(alone) == len(together) == 1
+    assert "涉及" not in alone[0]
+    assert "涉及INC-20261124-000000、INC-20261124-000001、INC-20261124-000002等5项" in together[0]
+
+
 def test_merged_incidents_are_left_out(story: Any) -> None:
     merged = story.incidents[0].model_copy(update={"status": "merged", "merged_into": "x"})
     assert build("risk", story, incidents=[merged]).metadata.incidents == ()

@@ -140,24 +140,11 @@ def _key_numbers(d: Draft) -> Table:
 def _today(d: Draft) -> tuple[Statement, ...]:
     case, w = d.case, d.w
     items: list[Statement] = []
-    clocks = [(c, i) for i in case.incidents for c in i.clocks if c.done is None and c.due is not None]
-    for clock, _ in sorted(clocks, key=lambda p: (p[0].due, p[0].id))[:3]:
-        if clock.due is None or clock.due - case.now > timedelta(days=1):
-            continue
-        condition = clock.condition_zh if w.zh else clock.condition_en
-        what = clock.what_zh if w.zh else clock.what_en
+    for (what, condition, due, state), incidents in _due_today(d)[:3]:
+        if len(case.incidents) > 1:
+            what += w("today.of", incidents=w.some(incidents, 3))
         key = "today.clock_if" if condition else "today.clock"
-        items.append(
-            statement(
-                w(
-                    key,
-                    what=what,
-                    due=w.minute(clock.due),
-                    condition=condition,
-                    state=parts.clock_state(case, clock),
-                )
-            )
-        )
+        items.append(statement(w(key, what=what, due=due, condition=condition, state=state)))
     if case.incidents:
         main = case.incidents[0]
         wanted = [s for s in parts.steps(main, done=False) if s.phase in ("detection", "containment")]
@@ -173,6 +160,23 @@ def _today(d: Draft) -> tuple[Statement, ...]:
     if parts.missing_site_facts(case.site, w):
         items.append(statement(w("today.site")))
     return tuple(items) or (statement(w("today.nothing")),)
+
+
+def _due_today(d: Draft) -> list[tuple[tuple[str, str | None, str, str], list[str]]]:
+    """What is due within a day, the most urgent first, each once, with the incidents that it is due for."""
+    case, w = d.case, d.w
+    clocks = [
+        (clock.due, clock.id, clock, incident.id)
+        for incident in case.incidents
+        for clock in incident.clocks
+        if clock.done is None and clock.due is not None and clock.due - case.now <= timedelta(days=1)
+    ]
+    found: dict[tuple[str, str | None, str, str], list[str]] = {}
+    for due, _, clock, incident_id in sorted(clocks, key=lambda one: one[:2]):
+        what = clock.what_zh if w.zh else clock.what_en
+        condition = clock.condition_zh if w.zh else clock.condition_en
+        found.setdefault((what, condition, w.minute(due), parts.clock_state(case, clock)), []).append(incident_id)
+    return list(found.items())
 
 
 def basics(d: Draft) -> Section:
