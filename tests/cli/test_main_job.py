@@ -284,6 +284,7 @@ def _killed_ingest(store: Path, capture: Path, after: float) -> None:
 
 def _kill_rounds(tmp_path: Path, rounds: int) -> None:
     whole = tmp_path / "whole"
+    assert jianmen("ingest", PUMP, "--store", tmp_path / "first")[0] == 0  # may have to compile the kernels first
     started = time.monotonic()
     assert jianmen("ingest", PUMP, "--store", whole)[0] == 0
     span = time.monotonic() - started
