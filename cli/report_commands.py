@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help=tr("Reports.", "报告。"), no_args_is_help=True, rich_markup_mode=None)
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help=tr("Folder for the files.", "输出目录。"))]
 _ENDINGS = {"html": "html", "docx": "docx", "markdown": "md", "json": "json"}
+MOST_FIRST = 20
+"""Incidents that ``analyze`` writes first reports of, eight files each."""
 _NAMES = {
     ("risk", "zh"): "风险报告",
     ("risk", "en"): "risk-report",
@@ -58,10 +60,23 @@ def write(document: Any, folder: Path, stem: str, formats: tuple[str, ...] = tup
 def write_reports(
     folder: Path, incidents: list[Incident], evidence: Any, site: Site, langs: list[Language], now: datetime
 ) -> list[Path]:
-    """The risk report over everything, and a first report for each incident that is not closed or merged."""
-    from report import build
+    """The risk report over everything, and a first report for each incident that is not closed or merged.
 
-    open_ones = [i for i in incidents if i.status not in ("closed", "merged")]
+    Of more than ``MOST_FIRST`` incidents the gravest have one; that the others have none is said.
+    """
+    from report import build
+    from report.facts import gravity
+
+    open_ones = sorted((i for i in incidents if i.status not in ("closed", "merged")), key=gravity)
+    if len(open_ones) > MOST_FIRST:
+        rest = len(open_ones) - MOST_FIRST
+        say(
+            tr(
+                f"first reports are written for the {MOST_FIRST} gravest incidents; {rest} more: jianmen report first ID",
+                f"仅为最严重的{MOST_FIRST}起事件生成首报，其余{rest}起可用 jianmen report first ID 逐一生成",
+            )
+        )
+        del open_ones[MOST_FIRST:]
     files = []
     for lang in langs:
         files += write(build("risk", incidents, evidence, site, lang, now), folder, _NAMES["risk", lang])

@@ -82,7 +82,7 @@ class Case:
         self, incidents: Sequence[Incident], evidence: Evidence, site: Site, wording: Wording, now: datetime
     ) -> None:
         open_ones = [i for i in incidents if i.status != "merged"]
-        self.incidents = sorted(open_ones, key=_gravity)
+        self.incidents = sorted(open_ones, key=gravity)
         # Names of files need not be Unicode: undecodable bytes arrive as lone surrogates, which no document can hold.
         self.evidence = replace(
             evidence,
@@ -302,7 +302,8 @@ def _address_key(ip: str) -> tuple[int, int, str]:
     return (address.version, int(address), ip)
 
 
-def _gravity(incident: Incident) -> tuple[int, int, int, float, str]:
+def gravity(incident: Incident) -> tuple[int, int, int, float, str]:
+    """What incidents are sorted by, the gravest first: grade, level, number of alerts, the earlier one."""
     grades = [GRADES.index(g) for g in (incident.grade_cac, incident.grade_gbt20986) if g]
     return (
         min(grades, default=len(GRADES)),
