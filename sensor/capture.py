@@ -12,6 +12,7 @@ import mmap
 import os
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -248,7 +249,7 @@ def compile_kernels(kind: str) -> None:
     kernels.drain(state.record)
 
 
-class Walk:
+class Walk(ABC):
     """Frames on their way through the kernels, wherever they come from: ``CaptureWalk`` or a live interface.
 
     Attributes:
@@ -271,14 +272,15 @@ class Walk:
         self._end = 0
 
     @property
+    @abstractmethod
     def bytes_read(self) -> int:
         """Bytes taken from the input so far."""
-        raise NotImplementedError
 
+    @abstractmethod
     def steps(self) -> Iterator[None]:
         """Walk the input; yields whenever rows have to be taken out of ``state``, and once at the end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Release the input."""
 

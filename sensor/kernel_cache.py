@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import io
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from typing import Any
 GROUPS = ("pcap", "pcapng", "decoders")
 """What is compiled in one child process each."""
 
+_KEEP = 4  # caches, some megabytes each; a process that still runs has loaded what it needs
 _SOURCES = ("*kernel*.py", "decoders/**/*kernel*.py")  # files that hold kernels or their constants
 
 
@@ -131,7 +133,17 @@ def warm(
             compiled = True
             if _compiled_by_child(base, group):
                 mark.touch()
+    if compiled:
+        _forget(base)
     return compiled
+
+
+def _forget(base: Path) -> None:
+    """Remove caches of kernels as they were before, but for the latest: each change and each place makes its own."""
+    found = sorted(base.parent.glob("kernels-*"), key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in found[_KEEP:]:
+        if old != base:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _interpreted() -> bool:

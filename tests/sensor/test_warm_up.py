@@ -2,12 +2,13 @@
 
 import gzip
 import io
+import os
 from pathlib import Path
 
 import pytest
 
 from cli.progress import kernels_for
-from sensor import DECODERS
+from sensor import DECODERS, kernel_cache
 from sensor.kernel_cache import GROUPS, is_warm, prepare, warm
 from sensor.reader import open_input
 from sensor.warm_up import capture
@@ -88,3 +89,13 @@ def test_inputs_ask_for_the_kernels_they_need(tmp_path, content, groups):
     assert kernels_for([path]) == groups
     assert kernels_for([path, tmp_path / "absent"]) == groups
     assert kernels_for([Path("-")]) == ("pcap", "pcapng", "decoders")
+
+
+def test_old_caches_are_removed_and_the_latest_stay(tmp_path):
+    folders = [tmp_path / f"kernels-{number}" for number in range(7)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        os.utime(folder, (number, number))
+    (tmp_path / "other").mkdir()
+    kernel_cache._forget(folders[0])
+    assert {one.name for one in tmp_path.iterdir()} == {"other", "kernels-0", *(f"kernels-{n}" for n in (3, 4, 5, 6))}
