@@ -58,72 +58,57 @@ def jianmen(wire: wires.Wire, capture: Path, loops: int, ring: int, folder: Path
         if sensor.poll() is not None:
             raise SystemExit("the sensor ended before it began")
         time.sleep(0.1)
-    before = cpu_seconds(sensor.pid)
-    sent, rate = send(wire, capture, loops)
-    time.sleep(8)
-    spent = cpu_seconds(sensor.pid) - before
-    sensor.send_signal(signal.SIGTERM)
-    out, _ = sensor.communicate()
+    figures, out = measured(sensor, wire, capture, loops, settle=8, signal_to_end=signal.SIGTERM)
     said = json.loads(out)
-    one = said["inputs"][0]
-    return {"sent": sent, "rate": rate, "received": one["frames"], "dropped": said["kernel_drops"], "cpu": spent}
+    return {**figures, "received": said["inputs"][0]["frames"], "dropped": said["kernel_drops"]}
+
+
+def measured(
+    receiver: subprocess.Popen[str], wire: wires.Wire, capture: Path, loops: int, *, settle: float, signal_to_end: int
+) -> tuple[dict[str, float], str]:
+    """Send, wait until the receiver is through, end it; what was sent and what it cost, and what the receiver said."""
+    before = cpu_seconds(receiver.pid)
+    sent, rate = send(wire, capture, loops)
+    time.sleep(settle)
+    spent = cpu_seconds(receiver.pid) - before
+    receiver.send_signal(signal_to_end)
+    said, _ = receiver.communicate()
+    return {"sent": sent, "rate": rate, "cpu": spent}, said
+
+
+def told(pattern: str, said: str, who: str) -> tuple[int, ...]:
+    """The numbers in what a program said at its end."""
+    found = re.search(pattern, said, re.DOTALL)
+    if found is None:
+        raise SystemExit(f"{who} said something new:\n{said}")
+    return tuple(map(int, found.groups()))
 
 
 def tcpdump(wire: wires.Wire, capture: Path, loops: int) -> dict[str, float]:
     peer = subprocess.Popen(
         ["ip", "netns", "exec", wire.far, "tcpdump", "-i", "wrx", "-n", "-w", "/dev/null"],
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
     time.sleep(1)
-    before = cpu_seconds(peer.pid)
-    sent, rate = send(wire, capture, loops)
-    time.sleep(1)
-    spent = cpu_seconds(peer.pid) - before
-    peer.send_signal(signal.SIGINT)
-    _, said = peer.communicate()
-    found = {name: int(re.search(rf"(\d+) packets {name}", said)[1]) for name in ("captured", "dropped by kernel")}  # type: ignore[index]
-    return {
-        "sent": sent,
-        "rate": rate,
-        "received": found["captured"],
-        "dropped": found["dropped by kernel"],
-        "cpu": spent,
-    }
+    figures, said = measured(peer, wire, capture, loops, settle=1, signal_to_end=signal.SIGINT)
+    received, dropped = told(r"(\d+) packets captured.*?(\d+) packets dropped by kernel", said, "tcpdump")
+    return {**figures, "received": received, "dropped": dropped}
 
 
 def suricata(wire: wires.Wire, capture: Path, loops: int, folder: Path) -> dict[str, float]:
+    options = ["--af-packet=wrx", "-l", folder, "-S", "/dev/null", "--runmode", "workers"]
     peer = subprocess.Popen(
-        [
-            "ip",
-            "netns",
-            "exec",
-            wire.far,
-            "suricata",
-            "--af-packet=wrx",
-            "-l",
-            folder,
-            "-S",
-            "/dev/null",
-            "--runmode",
-            "workers",
-        ],
+        ["ip", "netns", "exec", wire.far, "suricata", *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     time.sleep(10)
-    before = cpu_seconds(peer.pid)
-    sent, rate = send(wire, capture, loops)
-    time.sleep(3)
-    spent = cpu_seconds(peer.pid) - before
-    peer.send_signal(signal.SIGINT)
-    said, _ = peer.communicate()
-    found = re.search(r"packets: (\d+), drops: (\d+)", said)
-    if found is None:
-        raise SystemExit(f"Suricata said something new:\n{said}")
-    received = int(found[1]) - int(found[2])
-    return {"sent": sent, "rate": rate, "received": received, "dropped": int(found[2]), "cpu": spent}
+    figures, said = measured(peer, wire, capture, loops, settle=3, signal_to_end=signal.SIGINT)
+    taken, dropped = told(r"packets: (\d+), drops: (\d+)", said, "Suricata")
+    return {**figures, "received": taken - dropped, "dropped": dropped}
 
 
 def main() -> None:
