@@ -32,7 +32,7 @@ BOUNDS = {
     k.C_STREAMS_EVICTED: ("stream_limit", "streams given up because the table of streams was full"),
     k.C_CARRY_EMPTY: ("carry_limit", "segments passed over because no carry buffer was free"),
     k.C_FRAGS_EVICTED: ("fragment_limit", "IP datagrams given up because the table of fragments was full"),
-    k.C_FRAGS_STALE: ("fragment_timeout", "IP datagrams never completed"),
+    k.C_FRAGS_STALE: ("fragment_incomplete", "IP datagrams never completed"),
     k.C_FRAG_DROPPED: ("fragment_dropped", "IP fragments that could not be used"),
     k.C_PDUS_LOST: ("message_limit", "messages of one frame beyond what one frame may hold"),
     k.C_TIME_CLAMPED: ("timestamp_out_of_range", "frames with a time that nanoseconds since 1970 cannot say"),

@@ -23,7 +23,7 @@ _COUNTERS = {
     k.C_STREAMS_EVICTED: "streams_evicted",
     k.C_CARRY_EMPTY: "carry_pool_empty",
     k.C_FRAGS_EVICTED: "fragments_evicted",
-    k.C_FRAGS_STALE: "fragments_timed_out",
+    k.C_FRAGS_STALE: "datagrams_incomplete",
     k.C_FRAG_DROPPED: "fragments_dropped",
     k.C_PDUS_LOST: "messages_beyond_buffer",
     k.C_SIGNS_LOST: "sensor_events_beyond_buffer",

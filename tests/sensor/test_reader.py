@@ -48,12 +48,12 @@ def request(tid, function=3, body=b"\0\0\0\1"):
     return struct.pack(">HHHB", tid, 0, len(pdu) + 1, 1) + pdu
 
 
-def pcap(frames, *, order="<", nano=False, link=1):
+def pcap(frames, *, order="<", nano=False, link=1, step=0):
     magic = 0xA1B23C4D if nano else 0xA1B2C3D4
     out = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 65535, link)
     for i, frame in enumerate(frames):
         fraction = i * (1000 if nano else 1)
-        out += struct.pack(order + "IIII", T0, fraction, len(frame), len(frame)) + frame
+        out += struct.pack(order + "IIII", T0 + i * step, fraction, len(frame), len(frame)) + frame
     return out
 
 
@@ -222,6 +222,17 @@ def test_fragments_are_put_together():
     events, account = read(pcap([ethernet(p) for p in parts]))
     assert events["modbus"]["modbus.transaction_id"].to_list() == [1]
     assert account.decoded == 2
+
+
+def test_datagrams_that_never_become_whole_are_counted_each_once():
+    """Wherever the secret hash puts them, and whether or not another fragment came by after their time."""
+    segment = tcp(request(1), 100)[20:]
+    frames = [ethernet(ipv4(segment[:16], frag=0x2000, ident=number)) for number in range(40)]
+    for _ in range(5):
+        events, account = read(pcap(frames, step=7))
+        told = events["sensor"].filter(pl.col("error.code") == "fragment_incomplete")
+        assert told["event.count"].sum() == 40
+        assert account.notes["datagrams_incomplete"] == 40
 
 
 def test_a_flow_counts_both_sides_and_knows_its_end():
