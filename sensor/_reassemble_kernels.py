@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numba as nb
-import numpy as np
-
 from sensor.base import I64, U8
+from sensor.jit_kernel import copied, entry
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@entry
 def join(
     data: U8, key: I64, first: I64, last: I64, sequence: I64, start: I64, length: I64, modulus: int, limit: int,
-    odd: I64, made: I64, out: U8,
+    odd: I64, work: I64, made: I64, out: U8,
 ) -> int:  # fmt: skip
     """Join the parts of every key that has nothing but whole messages.
 
@@ -26,6 +24,7 @@ def join(
         modulus: Of the numbers.
         limit: Bytes a message may have.
         odd: Per key 1 where the parts are not joined here; keys with an open message have it before the call.
+        work: Room for two numbers per key, ``int64[2, keys]``.
         made: Filled in: part that ended the message, its place in ``out`` and its bytes, ``int64[3, n]``.
         out: Filled with the messages; as long as all parts together.
 
@@ -33,8 +32,10 @@ def join(
         Number of messages.
     """
     keys = len(odd)
-    size = np.full(keys, -1, np.int64)  # bytes so far of the open message; -1 where none is open
-    number = np.zeros(keys, np.int64)
+    size = work[0]  # bytes so far of the open message; -1 where none is open
+    number = work[1]
+    for k in range(keys):
+        size[k] = -1
     for i in range(len(key)):
         k = key[i]
         if odd[k] != 0:
@@ -57,7 +58,11 @@ def join(
         if size[k] >= 0:
             odd[k] = 1
     # Parts of different keys lie mixed: the messages' places first, then their bytes.
-    total = np.zeros(keys, np.int64)
+    total = work[0]
+    place = work[1]
+    for k in range(keys):
+        total[k] = 0
+        place[k] = 0
     count = 0
     to = 0
     for i in range(len(key)):
@@ -72,7 +77,6 @@ def join(
             to += total[k]
             total[k] = 0
             count += 1
-    place = np.zeros(keys, np.int64)
     at = count
     for i in range(len(key) - 1, -1, -1):  # backwards: a part that ends a message says where its bytes end
         k = key[i]
@@ -82,5 +86,5 @@ def join(
             at -= 1
             place[k] = made[1, at] + made[2, at]
         place[k] -= length[i]
-        out[place[k] : place[k] + length[i]] = data[start[i] : start[i] + length[i]]
+        copied(data, start[i], length[i], out, place[k])
     return count

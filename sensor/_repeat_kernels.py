@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from sensor.base import I64, U8
+from sensor.jit_kernel import alike, copied, entry, hashed, inner
 
+I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
 Num = int | np.int64
 
@@ -16,50 +17,59 @@ M_ROLE, M_KEY, M_PLAIN, M_SIZE = 0, 1, 2, 3
 SKIM_ROWS = 4
 _NOBODY, _CARRIED = -1, -2
 
-
-@nb.njit(nogil=True, cache=True, boundscheck=True)
-def _hashes(data: U8, offset: I64, length: I64, plain: I64, low: int, high: int, seed: np.uint64, out: U64) -> None:
-    """Hash every plain message without its bytes ``low`` to ``high - 1``."""
-    prime = np.uint64(0x100000001B3)
-    for i in range(len(offset)):
-        if plain[i] == 0:
-            continue
-        at = offset[i]
-        value = seed ^ np.uint64(length[i])
-        for place in range(length[i]):
-            if place < low or place >= high:
-                value = (value ^ np.uint64(data[at + place])) * prime
-        out[i] = value ^ (value >> np.uint64(29))
+# A flow and key, its newest message and its newest request: together, for they are looked up together.
+T_FLOW, T_KEY, T_LAST, T_NEWEST = 0, 1, 2, 3
+SLOT_COLUMNS = 4
+# Place of a message's flow and key, the messages of the same before and after it, and the request of a response if it
+# is the message before it.
+L_PLACE, L_BEFORE, L_AFTER, L_ASKED = 0, 1, 2, 3
+LINK_COLUMNS = 4
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@inner
+def _hash(data: U8, start: Num, size: Num, low: int, high: int, seed: np.uint64) -> np.uint64:
+    """Hash of a message without its bytes ``low`` to ``high - 1``."""
+    value = hashed(data, start, min(np.int64(low), size), seed ^ np.uint64(size))
+    return hashed(data, start + high, size - high, value) if size > high else value
+
+
+@inner
 def _same(data: U8, offset: I64, length: I64, one: Num, other: Num, low: int, high: int) -> bool:
-    if length[one] != length[other]:
+    size = length[one]
+    if size != length[other]:
         return False
     a = offset[one]
     b = offset[other]
-    for place in range(length[one]):
-        if (place < low or place >= high) and data[a + place] != data[b + place]:
-            return False
-    return True
+    if size > high and not alike(data, a + high, b + high, size - high):
+        return False
+    return alike(data, a, b, min(np.int64(low), size))
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _slot(size: int, one: np.uint64, two: np.uint64) -> Num:
     mixed = (one ^ (two * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xFF51AFD7ED558CCD)
     return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(size - 1))
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@inner
+def _place(slots: I64, flow: Num, key: Num) -> Num:
+    """Where a flow and key are in the table, or belong."""
+    at = _slot(len(slots), np.uint64(flow), np.uint64(key))
+    while slots[at, T_FLOW] >= 0 and (slots[at, T_FLOW] != flow or slots[at, T_KEY] != key):
+        at = (at + 1) & (len(slots) - 1)
+    return at
+
+
+@entry
 def pack(data: U8, offset: I64, length: I64, out: U8) -> None:
     """Copy messages one behind the other into ``out``, which is as long as they are together."""
     to = 0
     for i in range(len(offset)):
-        out[to : to + length[i]] = data[offset[i] : offset[i] + length[i]]
+        copied(data, offset[i], length[i], out, to)
         to += length[i]
 
 
-@nb.njit(nogil=True, cache=True, boundscheck=True)
+@entry
 def find(
     data: U8,
     offset: I64,
@@ -75,6 +85,10 @@ def find(
     high: int,
     span: int,
     seed: np.uint64,
+    content: U64,
+    slots: I64,
+    first: I32,
+    links: I32,
     keep: I64,
     facts: I64,
 ) -> None:
@@ -95,6 +109,11 @@ def find(
         high: First byte that counts again.
         span: Length of the stretches of time within which messages are joined, ns.
         seed: Of the hashes.
+        content: Room for a hash of each message, ``uint64[n]``.
+        slots: Table of flows and keys, filled with -1, ``int64[size, SLOT_COLUMNS]``; ``size`` a power of two, twice
+            the messages and carried requests at least.
+        first: Table of the messages that stand for a group, filled with -1, ``int32[size]``.
+        links: What a message has to do with others, filled with -1, ``int32[n, LINK_COLUMNS]``.
         keep: Filled in: 1 for messages to decode, ``int64[n]``.
         facts: Filled in: how many messages each stands for (0: another one counts it), earliest and latest time of
             them, ``int64[3, n]``.
@@ -102,27 +121,12 @@ def find(
     n = len(offset)
     role = skim[M_ROLE]
     key = skim[M_KEY]
-    content = np.zeros(n, np.uint64)
-    _hashes(data, offset, length, skim[M_PLAIN], low, high, seed, content)
-    size = 16
-    while size < 2 * (n + len(carried_flow)):
-        size *= 2
-    last = np.full(size, _NOBODY, np.int32)  # newest message of a flow and key
-    last_flow = np.full(size, -1, np.int32)
-    last_key = np.zeros(size, np.int64)
+    size = len(first)
     for c in range(len(carried_flow)):
-        at = _slot(size, np.uint64(carried_flow[c]), np.uint64(carried_key[c]))
-        while last_flow[at] >= 0 and (last_flow[at] != carried_flow[c] or last_key[at] != carried_key[c]):
-            at = (at + 1) & (size - 1)
-        last_flow[at] = carried_flow[c]
-        last_key[at] = carried_key[c]
-        last[at] = _CARRIED
-    newest = np.full(size, _NOBODY, np.int32)  # newest request of a flow and key
-    place = np.full(n, -1, np.int32)
-    before = np.full(n, _NOBODY, np.int32)  # the message of the same key before
-    after = np.full(n, _NOBODY, np.int32)
-    asked = np.full(n, _NOBODY, np.int32)  # the request of a response, if it is the message before it
-    first = np.full(size, -1, np.int32)  # the message that stands for a group
+        at = _place(slots, carried_flow[c], carried_key[c])
+        slots[at, T_FLOW] = carried_flow[c]
+        slots[at, T_KEY] = carried_key[c]
+        slots[at, T_LAST] = _CARRIED
     for i in range(n):
         facts[0, i] = 1
         facts[1, i] = time[i]
@@ -130,30 +134,32 @@ def find(
         keep[i] = 1
         if left[flow[i]] != 0:
             continue
+        before = np.int64(_NOBODY)
         if role[i] != NEITHER:
-            at = _slot(size, np.uint64(flow[i]), np.uint64(key[i]))
-            while last_flow[at] >= 0 and (last_flow[at] != flow[i] or last_key[at] != key[i]):
-                at = (at + 1) & (size - 1)
-            last_flow[at] = flow[i]
-            last_key[at] = key[i]
-            before[i] = last[at]
-            last[at] = i
-            place[i] = at
+            at = _place(slots, flow[i], key[i])
+            slots[at, T_FLOW] = flow[i]
+            slots[at, T_KEY] = key[i]
+            before = slots[at, T_LAST]
+            slots[at, T_LAST] = i
+            links[i, L_PLACE] = at
+            links[i, L_BEFORE] = before
             if role[i] == REQUEST:
-                newest[at] = i
-            if before[i] >= 0:
-                after[before[i]] = i
-        if skim[M_PLAIN, i] == 0 or before[i] == _CARRIED:
+                slots[at, T_NEWEST] = i
+            if before >= 0:
+                links[before, L_AFTER] = i
+        if skim[M_PLAIN, i] == 0 or before == _CARRIED:
             continue
         request = np.int64(-1)
-        mixed = content[i]
         if role[i] == RESPONSE:
-            request = np.int64(before[i])
+            request = before
             if request < 0 or role[request] != REQUEST or skim[M_PLAIN, request] == 0:
                 continue
             if skim[M_SIZE, request] != skim[M_SIZE, i]:
                 continue
-            asked[i] = request
+            links[i, L_ASKED] = request
+        content[i] = _hash(data, offset[i], length[i], low, high, seed)
+        mixed = content[i]
+        if request >= 0:
             mixed ^= content[request] * np.uint64(0xC2B2AE3D27D4EB4F)
         stretch = time[i] // span
         at = _slot(size, mixed, np.uint64(flow[i] * 2 + direction[i]) ^ (np.uint64(stretch) << np.uint64(20)))
@@ -167,9 +173,9 @@ def find(
                 and flow[other] == flow[i]
                 and direction[other] == direction[i]
                 and time[other] // span == stretch
-                and (asked[other] >= 0) == (request >= 0)
+                and (links[other, L_ASKED] >= 0) == (request >= 0)
                 and _same(data, offset, length, other, i, low, high)
-                and (request < 0 or _same(data, offset, length, np.int64(asked[other]), request, low, high))
+                and (request < 0 or _same(data, offset, length, np.int64(links[other, L_ASKED]), request, low, high))
             ):
                 keep[i] = 0
                 facts[0, other] += facts[0, i]
@@ -182,21 +188,23 @@ def find(
     # messages of a response's key back to its request, the first answer of a request, and instead of a request that
     # a later one took the number of, the last of them.
     for i in range(n):
-        if keep[i] == 0 or place[i] < 0:
+        if keep[i] == 0 or links[i, L_PLACE] < 0:
             continue
+        after = np.int64(links[i, L_AFTER])
         if role[i] == REQUEST:
-            if after[i] >= 0 and role[after[i]] == REQUEST:
-                keep[newest[place[i]]] = 1
+            if after >= 0 and role[after] == REQUEST:
+                keep[slots[links[i, L_PLACE], T_NEWEST]] = 1
         elif facts[0, i] != 0:
-            back = np.int64(before[i])
+            back = np.int64(links[i, L_BEFORE])
             while back >= 0:
                 keep[back] = 1
                 if role[back] == REQUEST:
                     break
-                back = np.int64(before[back])
+                back = np.int64(links[back, L_BEFORE])
     for i in range(n):
-        if place[i] >= 0 and role[i] == REQUEST:
-            if after[i] == _NOBODY:
+        if links[i, L_PLACE] >= 0 and role[i] == REQUEST:
+            after = np.int64(links[i, L_AFTER])
+            if after == _NOBODY:
                 keep[i] = 1
-            elif keep[i] != 0 and role[after[i]] == RESPONSE:
-                keep[after[i]] = 1
+            elif keep[i] != 0 and role[after] == RESPONSE:
+                keep[after] = 1

@@ -13,17 +13,15 @@ Sources: pcap and pcapng drafts (draft-ietf-opsawg-pcap, -pcapng), IEEE 802.1Q, 
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="assignment,call-overload"
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+from typing import Any
 
+import numpy as np
+
+from sensor.jit_kernel import entry, inner
 from sensor.kernels_layout import *  # noqa: F403 - a hundred names of places and codes, all constants
 
-# Only the three entry points are cached and callable from Python: what they call is compiled into them, and
-# without wrappers of its own (unboxing eighteen arrays) that takes half the time.
-# No kernel allocates, so none needs numba's reference counts: with them, atomic increments for the arrays of the state
-# are three quarters of the time.
-_entry = njit(nogil=True, cache=True, boundscheck=True, _nrt=False)
-_jit = njit(nogil=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+_entry: Any = entry
+_jit: Any = inner
 
 PRIME = (1 << 31) - 1
 NONE = -1

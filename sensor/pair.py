@@ -72,7 +72,8 @@ def pair(table: pl.DataFrame, rule: PairRule, state: PairState) -> pl.DataFrame:
     role = rows["_role"].to_numpy()
     match = np.empty(count, np.int64)
     waits = np.empty(count, np.int64)
-    meet(key, np.minimum(role, 2), rule.once, match, waits)
+    newest = np.full(1 << (2 * count).bit_length(), -1, np.int64)
+    meet(key, np.minimum(role, 2), rule.once, newest, match, waits)
     _remember(rows, np.flatnonzero(waits), kept, state)
 
     answer = np.flatnonzero(match >= 0)

@@ -196,7 +196,7 @@ class Reassembler:
         octets = np.empty(int(length[rows].sum()), np.uint8)
         count = join(
             data, key[rows], first[rows], last[rows], sequence[rows], start[rows], length[rows],
-            self.modulus, self.message_bytes, odd, made, octets,
+            self.modulus, self.message_bytes, odd, np.empty((2, len(odd)), np.int64), made, octets,
         )  # fmt: skip
         return Joined(rows[made[0, :count]], made[1, :count], made[2, :count], octets, (~inner) | (odd[key] != 0))
 

@@ -86,7 +86,7 @@ def choose(
     Returns:
         None if every message has to be decoded.
     """
-    from sensor._repeat_kernels import SKIM_ROWS, find
+    from sensor._repeat_kernels import LINK_COLUMNS, SKIM_ROWS, SLOT_COLUMNS, find
 
     count = len(batch)
     if count == 0 or places.min() < 0:
@@ -102,6 +102,7 @@ def choose(
     carried_flow, carried_key = _carried(rule, state, flows)
     keep = np.empty(count, np.int64)
     facts = np.empty((3, count), np.int64)
+    size = 1 << (2 * (count + len(carried_flow))).bit_length()
     find(
         data,
         batch.offset,
@@ -117,6 +118,10 @@ def choose(
         rule.number[1],
         span_ns,
         np.uint64(_SEED),
+        np.empty(count, np.uint64),
+        np.full((size, SLOT_COLUMNS), -1, np.int64),
+        np.full(size, -1, np.int32),
+        np.full((count, LINK_COLUMNS), -1, np.int32),
         keep,
         facts,
     )

@@ -7,13 +7,11 @@ read happens that was not compared with the frame's end before, and neither leng
 
 from __future__ import annotations
 
-from functools import partial
-
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from sensor.base import I64, U8
+from sensor.jit_kernel import entry, helper, inlined
 
 I32 = npt.NDArray[np.int32]
 I16 = npt.NDArray[np.int16]
@@ -113,33 +111,29 @@ for _layout, _size, _types in (
 POWER = np.array([2.0 ** (max(exponent, 1) - 150) for exponent in range(256)])
 DAYS = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365], np.int64)
 
-# Signatures are written down: else numba compiles a helper anew for every combination of constants it is called with.
-_helper = partial(nb.njit, nogil=True, cache=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-# What runs for each object is inlined: handing the arrays over would cost more than the work.
 
-
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _u16(data: U8, at: Num) -> Num:
     return np.int64(data[at]) | (np.int64(data[at + 1]) << 8)
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _i16(data: U8, at: Num) -> Num:
     value = _u16(data, at)
     return value - 65536 if value >= 32768 else value
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _u24(data: U8, at: Num) -> Num:
     return _u16(data, at) | (np.int64(data[at + 2]) << 16)
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _u32(data: U8, at: Num) -> Num:
     return _u24(data, at) | (np.int64(data[at + 3]) << 24)
 
 
-@_helper("float64(uint8[::1], int64)")
+@helper("float64(uint8[::1], int64)")
 def _float(data: U8, at: Num) -> float:
     """IEEE 754 single (R32.23); neither infinities nor NaNs are values."""
     bits = _u32(data, at)
@@ -153,7 +147,7 @@ def _float(data: U8, at: Num) -> float:
     return -value if bits >> 31 else value
 
 
-@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
     """Note an anomaly; the first one of a frame stays."""
     if out[ERR, row] < 0:
@@ -162,7 +156,7 @@ def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
         out[GOT, row] = got
 
 
-@_helper("int64(uint8[::1], int64)")
+@helper("int64(uint8[::1], int64)")
 def _cp56(data: U8, at: Num) -> Num:
     """CP56Time2a (7.2.6.18) as nanoseconds since the epoch, read as UTC; ``NO_TIME`` if there is no such time.
 
@@ -186,7 +180,7 @@ def _cp56(data: U8, at: Num) -> Num:
     return time
 
 
-@_helper("int64(uint8[::1], int64, int64)")
+@helper("int64(uint8[::1], int64, int64)")
 def _cp24(data: U8, at: Num, now: Num) -> Num:
     """CP24Time2a (7.2.6.19), minute and millisecond, in the hour that brings it nearest to ``now``."""
     millis = _u16(data, at)
@@ -202,7 +196,7 @@ def _cp24(data: U8, at: Num, now: Num) -> Num:
     return time
 
 
-@_helper("int64(int64, int64, int64, int64)")
+@helper("int64(int64, int64, int64, int64)")
 def _body(kind: Num, sequence: Num, count: Num, ioa: Num) -> Num:
     """Bytes of ``count`` objects of a type."""
     if sequence:
@@ -212,7 +206,7 @@ def _body(kind: Num, sequence: Num, count: Num, ioa: Num) -> Num:
     return body
 
 
-@_helper("int64(int64, int64, int64, int64)")
+@helper("int64(int64, int64, int64, int64)")
 def _foreign(kind: Num, sequence: Num, count: Num, have: Num) -> Num:
     """Find sizes with a cause of one byte, as IEC 60870-5-101 has them, with which ``have`` bytes add up.
 
@@ -226,7 +220,7 @@ def _foreign(kind: Num, sequence: Num, count: Num, have: Num) -> Num:
     return -1
 
 
-@_helper("int64(uint8[::1], int64)")
+@helper("int64(uint8[::1], int64)")
 def _hunt(data: U8, have: Num) -> Num:
     """Find a whole frame behind bytes that are none, -1 if there is none: receivers that resynchronise see it."""
     for at in range(1, have - 5):
@@ -235,7 +229,7 @@ def _hunt(data: U8, have: Num) -> Num:
     return -1
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64)")
 def _asdu(data: U8, out: I32, row: Num, have: Num) -> None:
     """Head of an ASDU at byte 6 of a frame of ``have`` bytes, and where its objects are."""
     if have >= 7:
@@ -298,7 +292,7 @@ def _asdu(data: U8, out: I32, row: Num, have: Num) -> None:
     out[OBJECTS, row] = whole if whole < count else count
 
 
-@nb.njit("int64(uint8[::1], int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True, boundscheck=True)
+@entry
 def frames(data: U8, offset: I64, length: I64, out: I32) -> Num:
     """Decode APCI and ASDU heads.
 
@@ -371,7 +365,7 @@ def frames(data: U8, offset: I64, length: I64, out: I32) -> Num:
     return total
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _quality(data: U8, out: I32, row: Num, at: Num, to: Num, quality: I16, reserved: Num) -> None:
     """QDS (7.2.6.3): OV, three reserved bits, BL, SB, NT, IV; as the upper half of SIQ, DIQ, QDP too."""
     bits = np.int64(data[at])
@@ -380,7 +374,7 @@ def _quality(data: U8, out: I32, row: Num, at: Num, to: Num, quality: I16, reser
     quality[to] = bits & (0xF1 if reserved == 0x0E else 0xF0)
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _command(data: U8, out: I32, row: Num, at: Num, mask: Num) -> Num:
     """SCO, DCO, RCO (7.2.6.15 to 17): state, QU in bits 2 to 6, S/E in bit 7."""
     bits = np.int64(data[at])
@@ -395,7 +389,7 @@ def _command(data: U8, out: I32, row: Num, at: Num, mask: Num) -> Num:
     return state
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _element(
     data: U8, out: I32, row: Num, layout: Num, at: Num, to: Num, value: F64, quality: I16, summary: F64
 ) -> None:
@@ -473,7 +467,7 @@ def _element(
         summary[0, row] = value[to]
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _file(data: U8, out: I32, row: Num, kind: Num, at: Num) -> None:
     """Name of file and of section, and the qualifier, of types 120 to 127 (7.3.6)."""
     if out[FILE, row] >= 0:
@@ -489,7 +483,7 @@ def _file(data: U8, out: I32, row: Num, kind: Num, at: Num) -> None:
         out[QUALIFIER, row] = np.int64(data[at + 3])
 
 
-@nb.njit(nogil=True, boundscheck=True, inline="always")
+@inlined
 def _tag(data: U8, out: I32, row: Num, kind: Num, end: Num, to: Num, now: Num, time: I64, clock: I64) -> None:
     """The time tag that ends at ``end``."""
     if TIME[kind] == CP56:
@@ -508,13 +502,7 @@ def _tag(data: U8, out: I32, row: Num, kind: Num, end: Num, to: Num, now: Num, t
         time[to] = stamp
 
 
-@nb.njit(
-    "void(uint8[::1], int64[::1], int64[::1], int32[:, ::1], int64[::1], "
-    "int32[::1], float64[::1], int16[::1], int64[::1], float64[:, ::1], int64[::1])",
-    nogil=True,
-    cache=True,
-    boundscheck=True,
-)
+@entry
 def objects(
     data: U8,
     offset: I64,

@@ -7,13 +7,11 @@ compared with the message's end before, and no length field is believed beyond i
 
 from __future__ import annotations
 
-from functools import partial
-
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from sensor.base import I64, U8
+from sensor.jit_kernel import entry, helper
 
 I32 = npt.NDArray[np.int32]
 U16 = npt.NDArray[np.uint16]
@@ -55,16 +53,13 @@ FAILURE, SUCCESS, UNKNOWN = 0, 1, 2
     E_OBJECTS,
 ) = range(18)
 
-# Signatures are written down: else numba compiles a helper anew for every combination of constants it is called with.
-_helper = partial(nb.njit, nogil=True, cache=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-
-@_helper("int64(uint8[::1], int64)")
+@helper("int64(uint8[::1], int64)")
 def _u16(data: U8, at: Num) -> Num:
     return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
 
 
-@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
     """Note an anomaly; the first one of a message stays."""
     if out[ERR, row] < 0:
@@ -73,14 +68,14 @@ def _blame(out: I32, row: Num, code: Num, want: Num, got: Num) -> None:
         out[GOT, row] = got
 
 
-@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _values(out: I32, row: Num, kind: Num, start: Num, count: Num) -> None:
     out[VKIND, row] = kind
     out[VSTART, row] = start
     out[VCOUNT, row] = count
 
 
-@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _detail(out: I32, row: Num, kind: Num, start: Num, length: Num) -> None:
     if length > 0:
         out[DETAIL, row] = kind
@@ -88,7 +83,7 @@ def _detail(out: I32, row: Num, kind: Num, start: Num, length: Num) -> None:
         out[DLEN, row] = length
 
 
-@_helper("void(int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(int32[:, ::1], int64, int64, int64, int64)")
 def _quantity(out: I32, row: Num, address: Num, quantity: Num, most: Num) -> None:
     """Check a quantity against the function's limit and the address space of 65,536."""
     if quantity < 1 or quantity > most:
@@ -97,7 +92,7 @@ def _quantity(out: I32, row: Num, address: Num, quantity: Num, most: Num) -> Non
         _blame(out, row, E_RANGE, 65536, address + quantity)
 
 
-@_helper("void(int32[:, ::1], int64, int64, int64)")
+@helper("void(int32[:, ::1], int64, int64, int64)")
 def _exact(out: I32, row: Num, want: Num, have: Num) -> None:
     """The body of a function of fixed size has to be that size."""
     if have < want:
@@ -106,7 +101,7 @@ def _exact(out: I32, row: Num, want: Num, have: Num) -> None:
         _blame(out, row, E_LONG, want, have)
 
 
-@_helper("int64(uint8[::1], int32[:, ::1], int64, int64, int64)")
+@helper("int64(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _counted(data: U8, out: I32, row: Num, at: Num, have: Num) -> Num:
     """Check a byte count at ``at`` against the ``have`` bytes behind it.
 
@@ -119,7 +114,7 @@ def _counted(data: U8, out: I32, row: Num, at: Num, have: Num) -> Num:
     return count if count < have else have
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _address_quantity(data: U8, out: I32, row: Num, at: Num, have: Num, most: Num) -> None:
     if have >= 2:
         out[ADDR, row] = _u16(data, at)
@@ -128,7 +123,7 @@ def _address_quantity(data: U8, out: I32, row: Num, at: Num, have: Num, most: Nu
         _quantity(out, row, out[ADDR, row], out[QTY, row], most)
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _single(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     """Functions 5 and 6, request and response alike (6.5, 6.6)."""
     if have >= 2:
@@ -145,7 +140,7 @@ def _single(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     _exact(out, row, 4, have)
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _mask(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     """Function 22, request and response alike (6.16)."""
     if have >= 2:
@@ -158,7 +153,7 @@ def _mask(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     _exact(out, row, 6, have)
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _diagnostics(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
     """Function 8, request and response alike (6.8); sub-function 0 echoes any number of words."""
     if have < 2:
@@ -178,7 +173,7 @@ def _diagnostics(data: U8, out: I32, row: Num, at: Num, have: Num) -> None:
         _values(out, row, REGISTERS, at + 2, (have - 2) // 2)
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, boolean, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, boolean, int64, int64)")
 def _check_records(data: U8, out: I32, row: Num, writes: bool, at: Num, room: Num) -> None:
     """Sub-requests of functions 20 and 21: reference type 6, and the lengths fill the body (6.14, 6.15)."""
     end = at + room
@@ -201,7 +196,7 @@ def _check_records(data: U8, out: I32, row: Num, writes: bool, at: Num, room: Nu
         at += size
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64)")
 def _check_data(data: U8, out: I32, row: Num, at: Num, room: Num) -> None:
     """Sub-responses of function 20: length, reference type 6, data (6.14)."""
     end = at + room
@@ -216,7 +211,7 @@ def _check_data(data: U8, out: I32, row: Num, at: Num, room: Num) -> None:
         at += size
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _check_objects(data: U8, out: I32, row: Num, at: Num, room: Num, count: Num) -> None:
     """Objects of a device identification: id, length, value, ``count`` times (6.21)."""
     end = at + room
@@ -231,7 +226,7 @@ def _check_objects(data: U8, out: I32, row: Num, at: Num, room: Num, count: Num)
         _blame(out, row, E_LONG, at - (end - room), room)
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _request(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     if fc == 1 or fc == 2:
         _address_quantity(data, out, row, at, have, 2000)
@@ -312,7 +307,7 @@ def _request(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
         _detail(out, row, HEX, at, have)
 
 
-@_helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
+@helper("void(uint8[::1], int32[:, ::1], int64, int64, int64, int64)")
 def _response(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None:
     if fc == 1 or fc == 2 or fc == 3 or fc == 4 or fc == 23 or fc == 20 or fc == 21 or fc == 12 or fc == 17:
         if have < 1:
@@ -406,9 +401,7 @@ def _response(data: U8, out: I32, row: Num, fc: Num, at: Num, have: Num) -> None
         _detail(out, row, HEX, at, have)
 
 
-@nb.njit(
-    "int64(uint8[::1], int64[::1], int64[::1], int64[::1], int32[:, ::1])", nogil=True, cache=True, boundscheck=True
-)
+@entry
 def headers(data: U8, offset: I64, length: I64, direction: I64, out: I32) -> Num:
     """Decode everything that has a fixed place.
 
@@ -483,9 +476,7 @@ def headers(data: U8, offset: I64, length: I64, direction: I64, out: I32) -> Num
     return total
 
 
-@nb.njit(
-    "void(uint8[::1], int64[::1], int32[:, ::1], uint16[::1], int64[::1])", nogil=True, cache=True, boundscheck=True
-)
+@entry
 def values(data: U8, offset: I64, out: I32, flat: U16, first: I64) -> None:
     """Copy the values out and find the only, smallest and largest one of each message.
 
@@ -523,12 +514,7 @@ def values(data: U8, offset: I64, out: I32, flat: U16, first: I64) -> None:
             out[VALUE, row] = low
 
 
-@nb.njit(
-    "void(uint8[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1])",
-    nogil=True,
-    cache=True,
-    boundscheck=True,
-)
+@entry
 def skim(data: U8, offset: I64, length: I64, direction: I64, flow: I64, out: I64, left: I64) -> None:
     """See ``sensor.base.Repeat.skim``: reads (functions 1 to 4) of the right size are plain."""
     for i in range(len(offset)):

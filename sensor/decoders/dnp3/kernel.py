@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from sensor.base import I64, U8
+from sensor.jit_kernel import entry, inner
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
@@ -84,7 +84,7 @@ def _crc_table() -> npt.NDArray[np.int64]:
 CRC_TABLE = _crc_table()
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def crc_is_good(data: U8, start: Any, length: Any, table: I64) -> bool:
     """Whether the two octets after ``length`` octets are their CRC-16/DNP (9.2.4.3)."""
     value = np.int64(0)
@@ -94,7 +94,7 @@ def crc_is_good(data: U8, start: Any, length: Any, table: I64) -> bool:
     return bool(np.int64(data[start + length]) == (value & 255) and np.int64(data[start + length + 1]) == (value >> 8))
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@entry
 def link_frames(data: U8, offset: I64, length: I64, table: I64, user: U8, out: I64) -> None:
     """Check link frames and strip their CRCs (9.2.4).
 
@@ -176,7 +176,7 @@ def link_frames(data: U8, offset: I64, length: I64, table: I64, user: U8, out: I
         out[L_ERROR, i] = error
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _unsigned(data: U8, at: Any, octets: Any) -> Any:
     value = np.int64(0)
     for k in range(octets):
@@ -184,7 +184,7 @@ def _unsigned(data: U8, at: Any, octets: Any) -> Any:
     return value
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _signed(data: U8, at: Any, octets: Any) -> Any:
     value = _unsigned(data, at, octets)
     if value >= np.int64(1) << (8 * octets - 1):
@@ -192,7 +192,7 @@ def _signed(data: U8, at: Any, octets: Any) -> Any:
     return value
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _float(data: U8, at: Any, octets: Any, scratch: U8, narrow: F32, wide: F64) -> float:
     for k in range(octets):
         scratch[k] = data[at + k]
@@ -201,7 +201,7 @@ def _float(data: U8, at: Any, octets: Any, scratch: U8, narrow: F32, wide: F64) 
     return float(wide[0])
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@entry
 def fragments(
     data: U8,
     start: I64,

@@ -71,10 +71,10 @@ def _run(pdus: PduBatch) -> tuple[I64, I64, U8]:
     out = np.empty((k.MESSAGE_ROWS, n), np.int64)
     records = np.empty((k.RECORD_ROWS, n + k.MAX_ANSWERS), np.int64)
     text = np.empty(2 * len(pdus.data) + k.ROOM, np.uint8)
-    used = np.zeros(2, np.int64)
+    used, state = np.zeros(2, np.int64), np.zeros(2, np.int64)
     at = 0
     while True:
-        at = k.messages(octets, pdus.offset, pdus.length, at, out, records, text, used)
+        at = k.messages(octets, pdus.offset, pdus.length, at, out, records, text, used, state)
         if at == n:
             return out, records[:, : used[0]], text[: used[1]]
         if records.shape[1] - used[0] < k.MAX_ANSWERS:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sensor.base import I64, U8
+from sensor.jit_kernel import entry, inner
 
 MAX_ANSWERS = 64  # listed a message; all are checked
 MAX_JUMPS = 32  # compression pointers followed in one name; real names need one or two
@@ -53,17 +53,17 @@ RECORD_ROWS = 7
 ) = range(11)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _u16(data: U8, at: Any) -> Any:
     return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _u32(data: U8, at: Any) -> Any:
     return (_u16(data, at) << 16) | _u16(data, at + 2)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _number(text: U8, at: Any, value: Any) -> Any:
     """Write a number in decimal; returns where it ends."""
     digits = np.int64(1)
@@ -79,7 +79,7 @@ def _number(text: U8, at: Any, value: Any) -> Any:
     return end
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _escaped(text: U8, at: Any, c: Any, quoted: Any) -> Any:
     """Write an octet as zone files do (RFC 1035, 5.1); returns where it ends."""
     if c < 33 or c > 126:
@@ -98,7 +98,7 @@ def _escaped(text: U8, at: Any, c: Any, quoted: Any) -> Any:
     return at + 1
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _name(data: U8, start: Any, end: Any, pos: Any, text: U8, at: Any, state: I64) -> Any:
     """Write a name as text (4.1.4).
 
@@ -169,7 +169,7 @@ def _name(data: U8, start: Any, end: Any, pos: Any, text: U8, at: Any, state: I6
         pos += 1 + size
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _skip(data: U8, start: Any, end: Any, pos: Any) -> Any:
     """Where a name ends in the message; -1 if it does not, -2 for a reserved label, -3 for a pointer ahead."""
     begin = pos
@@ -187,7 +187,7 @@ def _skip(data: U8, start: Any, end: Any, pos: Any) -> Any:
     return np.int64(-1)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _ipv4(data: U8, pos: Any, text: U8, at: Any) -> Any:
     for k in range(4):
         if k:
@@ -197,12 +197,12 @@ def _ipv4(data: U8, pos: Any, text: U8, at: Any) -> Any:
     return at
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _hex_digit(value: Any) -> Any:
     return 48 + value if value < 10 else 87 + value
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _ipv6(data: U8, pos: Any, text: U8, at: Any) -> Any:
     """Write an address in its canonical form (RFC 5952, 4)."""
     mapped = data[pos + 10] == 255 and data[pos + 11] == 255
@@ -248,7 +248,7 @@ def _ipv6(data: U8, pos: Any, text: U8, at: Any) -> Any:
     return at
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _data(data: U8, start: Any, end: Any, kind: Any, pos: Any, size: Any, text: U8, at: Any, state: I64) -> Any:
     """Write the data of a record; -1 for a type that is written elsewhere. ``state[1]`` takes an error."""
     state[1] = OK
@@ -332,8 +332,10 @@ def _data(data: U8, start: Any, end: Any, kind: Any, pos: Any, size: Any, text: 
     return np.int64(-1)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
-def messages(data: U8, offset: I64, length: I64, first: int, out: I64, records: I64, text: U8, used: I64) -> int:
+@entry
+def messages(
+    data: U8, offset: I64, length: I64, first: int, out: I64, records: I64, text: U8, used: I64, state: I64
+) -> int:
     """Decode messages.
 
     Args:
@@ -345,11 +347,11 @@ def messages(data: U8, offset: I64, length: I64, first: int, out: I64, records: 
         records: ``RECORD_ROWS`` by room: answers; ``R_TEXT_LENGTH`` -1 where the text is to be made elsewhere.
         text: Takes names and data as ASCII.
         used: Entries of ``records`` and octets of ``text`` that are filled; kept up to date.
+        state: Room for two numbers.
 
     Returns:
         Messages decoded so far; fewer than there are if there is no room for another one.
     """
-    state = np.zeros(2, np.int64)
     for i in range(first, len(offset)):
         if records.shape[1] - used[0] < MAX_ANSWERS or len(text) - used[1] < ROOM:
             return i

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sensor.base import I64, U8
+from sensor.jit_kernel import entry, inner
 
 MAX_ITEMS = 64  # listed a message; all are checked
 
@@ -73,7 +73,7 @@ DATA_ROWS = 3
 P_EMPTY, P_S7, P_PLUS, P_SESSION, P_OTHER = 0, 1, 2, 3, 4
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@entry
 def packets(data: U8, offset: I64, length: I64, out: I64) -> None:
     """Read TPKT (RFC 1006, 6) and the fixed part of COTP (RFC 905, 13).
 
@@ -133,7 +133,7 @@ def packets(data: U8, offset: I64, length: I64, out: I64) -> None:
             out[T_ERROR, i] = E_COTP_TYPE
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _big(data: U8, at: Any, octets: Any) -> Any:
     value = np.int64(0)
     for k in range(octets):
@@ -141,7 +141,7 @@ def _big(data: U8, at: Any, octets: Any) -> Any:
     return value
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@inner
 def _plus(data: U8, pos: Any, size: Any, i: Any, out: I64) -> None:
     if size < 4:
         out[S_ERROR, i] = E_PLUS
@@ -164,7 +164,7 @@ def _plus(data: U8, pos: Any, size: Any, i: Any, out: I64) -> None:
         out[S_PLUS, i] = _big(data, at + 3, 2)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@entry
 def messages(data: U8, start: I64, length: I64, first: int, out: I64, items: I64, values: I64, used: I64) -> int:
     """Decode S7comm messages.
 
@@ -373,12 +373,7 @@ def messages(data: U8, start: I64, length: I64, first: int, out: I64, items: I64
     return len(start)
 
 
-@njit(
-    "void(uint8[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1])",
-    nogil=True,
-    cache=True,
-    boundscheck=True,
-)
+@entry
 def skim(data: U8, offset: I64, length: I64, direction: I64, flow: I64, out: I64, left: I64) -> None:
     """See ``sensor.base.Repeat.skim``: reads that succeed are plain, each whole in one COTP packet."""
     for i in range(len(offset)):
