@@ -1,35 +1,58 @@
-"""The sieve of ``correlate.lines`` over whole blocks: flat lines are never made into objects.
+"""The sieve of ``correlate.lines`` over whole blocks: lines are never made into objects.
 
-Kernels find the members of lines and number the values of those members that rules ask about (``sensor.flat_json``);
-each distinct value of a block is then read once. What the kernels call odd goes through the sieve line by line.
+Kernels find the members of lines, look the values of those members that rules ask about up among the values of before,
+and the codes of these among the cases of before (``sensor.flat_json``). Only a value that is new is read, and only a
+case that is new is decided. What the kernels call odd goes through the sieve line by line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from correlate.columns import Codes
 from correlate.keywords import Keywords
-from correlate.lines import OTHERWISE, PLAIN, REWRITTEN, UNNAMED, PlanOf, Sieve, compared, judged
+from correlate.lines import DEEP_NAMES, OTHERWISE, PLAIN, REWRITTEN, UNNAMED, PlanOf, Sieve, compared, judged
 from correlate.match import Kind, Plan
 from event.channels import SECURITY, dataset_of
-from sensor.flat_json import ABSENT, FIRST_KIND, KEEP, MOST_NAMES, SECOND_KIND, LineReader, Lines, Values, values_of
+from sensor.flat_json import (
+    ABSENT,
+    ALONE,
+    DEEP,
+    DEEP_FIRST,
+    DEEP_SECOND,
+    FLAT_FIRST,
+    FLAT_SECOND,
+    GROUP,
+    KEEP,
+    NEW,
+    ODD,
+    PASS,
+    READ,
+    SOLE,
+    Asked,
+    LineReader,
+    Lines,
+    Name,
+    Tables,
+)
 from sensor.parsers.windows import text_of
 from sensor.windows_names import DIRECTIONS, INTEGRITY
-from sensor.windows_records import DATA, MOST_MEMBERS, flat_target
+from sensor.windows_records import DATA, MOST_MEMBERS, beat_paths, beat_target, flat_target
 
 I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
 Rewrite = Callable[[str], str | None]
 
-_LAYERS = 2
 _SOME = 0.4  # of a block from which all of it is searched rather than lines copied out of it
-_KINDS = {"EventID": FIRST_KIND, "EventId": FIRST_KIND, "Channel": SECOND_KIND, "LogName": SECOND_KIND}
+_FIRST_WHAT = 2
+_MOST_GROUPS = 1 << 14  # after which all is forgotten: somebody makes them up
+_MOST_REFERENCES = 3  # fields compared with others, of one kind of events
 _MESSAGE = "Message"
 _LAST = 30_000  # rank of what fills a column only if nothing else does
 _BESIDE: Mapping[str, Mapping[str, tuple[str, Rewrite | None]]] = {
@@ -56,60 +79,61 @@ _MADE: Mapping[str, Mapping[str, str]] = {
 """Likewise, members out of which others are put together: nothing is said of such lines here."""
 
 
+def _names() -> dict[tuple[str, ...], Name]:
+    """What is to be said of names: those of the members that tell kinds of events apart, and of the odd ones."""
+    kinds: dict[tuple[str, ...], int] = {}
+    for path in beat_paths("event.code"):
+        kinds[path] = DEEP_FIRST
+    for path in beat_paths("winlog.channel"):
+        kinds[path] = DEEP_SECOND
+    ranks: dict[tuple[str, ...], int] = {}
+    for name in ("EventID", "EventId", "Channel", "LogName"):
+        target, ranks[name,] = flat_target(name)
+        kinds[name,] = FLAT_FIRST if target == "event.code" else FLAT_SECOND
+    for name in DEEP_NAMES:
+        kinds[name,] = kinds.get((name,), 0) | DEEP
+    for name in OTHERWISE - DEEP_NAMES:
+        kinds[name,] = ODD
+    return {path: Name(kind, ranks.get(path, 0)) for path, kind in kinds.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _What:
+    """What values are: those of a column of a plan, spelled otherwise first or not."""
+
+    plan: Plan
+    column: str
+    rewrite: Rewrite | None
+
+
 @dataclass(slots=True)
-class _Asked:
-    """Lines of one kind, and what its rules ask about.
+class _Questions:
+    """What the rules ask of lines of one kind.
 
     Attributes:
-        names: Fields, by column.
-        places: Columns of each name of a member, see ``values_of``.
-        ranks: Likewise.
-        rewrites: (column, name of a member) to what becomes of the text.
-        known: How many names of members these cover.
+        code: Of the Security log, if members stand for others in its lines.
+        deep: Their members are named as Winlogbeat names them.
+        asked: In the tables.
     """
 
     plan: Plan
     kind: Kind
     dataset: str
     code: str
-    names: tuple[str, ...]
-    places: npt.NDArray[np.int16] = field(default_factory=lambda: np.full((_LAYERS, MOST_NAMES), ABSENT, np.int16))
-    ranks: npt.NDArray[np.int16] = field(default_factory=lambda: np.zeros((_LAYERS, MOST_NAMES), np.int16))
-    rewrites: dict[tuple[int, int], Rewrite] = field(default_factory=dict)
-    known: int = 0
-
-    def learn(self, names: Sequence[str]) -> None:
-        """Find the columns of further names."""
-        at = {name: column for column, name in enumerate(self.names)}
-        for number in range(self.known, len(names)):
-            name = names[number]
-            target, rank = flat_target(name)
-            if target in at:
-                self.places[0, number], self.ranks[0, number] = at[target], rank
-            beside = _BESIDE.get(self.code, {}).get(name) if self.dataset == SECURITY else None
-            if beside is not None and DATA + beside[0] in at:
-                column = at[DATA + beside[0]]
-                self.places[1, number], self.ranks[1, number] = column, _LAST
-                if beside[1] is not None:
-                    self.rewrites[column, number] = beside[1]
-            made = _MADE.get(self.code, {}).get(name) if self.dataset == SECURITY else None
-            if made is not None and DATA + made in at:
-                self.places[1, number] = KEEP
-            if self.dataset in UNNAMED and DATA + "Data" in at:
-                if name == _MESSAGE:
-                    self.places[1, number], self.ranks[1, number] = at[DATA + "Data"], _LAST
-                elif name.startswith("param"):
-                    self.places[1, number] = KEEP
-        self.known = len(names)
+    deep: bool
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Lines of one code and channel: ``asked`` is None if no rule can match them; ``read`` if all must be read."""
+    """Lines of one code and channel: ``state`` as ``Tables`` has it; ``keywords``: rules look for some."""
 
     dataset: str
-    asked: _Asked | None = None
-    read: bool = False
+    state: int
+    keywords: bool = False
+
+
+_ALONE = _Group("", ALONE)
 
 
 class BlockSieve(Sieve):
@@ -118,11 +142,45 @@ class BlockSieve(Sieve):
     def __init__(self, plan_of: PlanOf) -> None:
         """Take the plans whose tables are shared."""
         super().__init__(plan_of)
-        self._reader = LineReader(_KINDS, OTHERWISE)
-        self._groups: dict[tuple[type, Any, Any], _Group | None] = {}
-        self._asked: dict[tuple[int, str], _Asked] = {}
+        self._reader = LineReader(_names())
+        self._tables = Tables(self._reader.names.seed)
+        self._sharing: set[int] = set()
         self._words: dict[str, Words | None] = {}
-        self._telling_places: _Asked | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._tables.clear()
+        self._words.clear()
+        self._groups: dict[int, _Group] = {}
+        self._questions: dict[tuple[int, str, bool], _Questions] = {}
+        self._by_number: list[_Questions] = []
+        self._whats: list[_What] = []
+        self._what_numbers: dict[tuple[int, str, Rewrite | None], int] = {}
+        self._seen_values = self._seen_cases = 0
+
+    @property
+    def remembered(self) -> int:
+        """Bytes, see ``correlate.memory``."""
+        return self._tables.remembered
+
+    def forget(self) -> None:
+        """Empty the tables, see ``correlate.memory``."""
+        self._forget()
+
+    def bound(self) -> bool:
+        """See ``Sieve.bound``; what is known of lines goes with the plans."""
+        forgot = super().bound()
+        if forgot or len(self._groups) > _MOST_GROUPS:
+            self._forget()
+        return forgot
+
+    def plan(self, dataset: str) -> tuple[Plan, bool] | None:
+        """See ``Sieve.plan``; what is remembered here counts with what plans remember."""
+        planned = super().plan(dataset)
+        if planned is not None and not self._sharing:
+            self._sharing.add(id(planned[0]))
+            planned[0].share(self)
+        return planned
 
     def sift_block(self, data: bytes) -> tuple[I64, I64, I64]:
         """Lines of a block to read, rising, and where every line begins and ends.
@@ -132,153 +190,146 @@ class BlockSieve(Sieve):
         """
         self.bound()
         lines = self._reader.read(data)
-        flat = ~lines.odd & (lines.first_kind >= 0) & (np.diff(lines.first) <= MOST_MEMBERS)
-        if not _is_utf8(data):
-            flat[:] = False
-        keep = np.zeros(len(flat), bool)
-        rows = np.flatnonzero(flat)
-        if len(rows):
-            self._sift_flat(data, lines, rows, flat, keep)
-        odd = np.flatnonzero(~flat)
+        alone = lines.flag(0) | (np.diff(lines.first) > MOST_MEMBERS)
+        self._check_utf8(data, lines, alone)
+        groups, outcomes = np.full(len(alone), ABSENT, np.int32), np.full(len(alone), ALONE, np.int32)
+        self._judge(lines, np.flatnonzero(~alone), groups, outcomes)
+        keep = outcomes == READ
+        alone = outcomes == ALONE
+        self._search(data, lines, groups, keep)
+        counts = np.bincount(groups[~(keep | alone)], minlength=1) if len(groups) else np.zeros(1, np.int64)
+        for number in np.flatnonzero(counts).tolist():
+            self.passed_over[self._groups[number].dataset] += int(counts[number])
+        odd = np.flatnonzero(alone)
         if len(odd):
             begins, ends = lines.begins[odd].tolist(), lines.ends[odd].tolist()
             some = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
             keep[odd[self.sift(some)]] = True
         return np.flatnonzero(keep), lines.begins, lines.ends
 
-    def bound(self) -> bool:
-        """See ``Sieve.bound``; what is known of kinds goes with the plans."""
-        forgot = super().bound()
-        if forgot:
-            self._groups.clear()
-            self._asked.clear()
-            self._words.clear()
-        return forgot
+    def _check_utf8(self, data: bytes, lines: Lines, alone: npt.NDArray[np.bool_]) -> None:
+        """Leave lines that are no UTF-8 alone."""
+        rows = np.flatnonzero(lines.flag(3) & ~alone)
+        begins, ends = lines.begins[rows].tolist(), lines.ends[rows].tolist()
+        pieces = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        if not _is_utf8(b"\n".join(pieces)):
+            alone[rows[[not _is_utf8(piece) for piece in pieces]]] = True
 
-    def _sift_flat(
-        self, data: bytes, lines: Lines, rows: I64, flat: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]
-    ) -> None:
-        """Set ``keep`` for flat lines, and take from ``flat`` those that have to go line by line."""
-        parts: dict[int, tuple[_Asked, list[I64]]] = {}
-        members: dict[str, list[I64]] = {}
-        for group, here in self._grouped(data, lines, rows):
-            if group is None:
-                flat[here] = False
-                continue
-            members.setdefault(group.dataset, []).append(here)
-            if group.read:
-                keep[here] = True
-            elif group.asked is not None:
-                parts.setdefault(id(group.asked), (group.asked, []))[1].append(here)
-        for asked, some in parts.values():
-            here = np.sort(np.concatenate(some))
-            keep[self._matched_in(data, lines, asked, here)] = True
-        for dataset, some in members.items():
-            here = np.sort(np.concatenate(some))
-            words = self._words_of(dataset)
-            if words is not None:
-                keep[words.suspects(data, lines, here)] = True
-            self.passed_over[dataset] += int(len(here) - keep[here].sum())
+    def _judge(self, lines: Lines, rows: I64, groups: I32, outcomes: I32) -> None:
+        """Work out what becomes of lines; new groups, values and cases are looked at on the way."""
+        tables = self._tables
+        while len(rows):
+            for asked in tables.names(len(self._reader.names.paths)):
+                self._learn(self._by_number[asked.number])
+            tables.judge(lines, rows, groups, outcomes)
+            self._look_at_values()
+            self._look_at_cases()
+            some = outcomes[rows]
+            met = some >= 0
+            outcomes[rows[met]] = tables.cases.states[some[met]]
+            rows = rows[some == NEW]
 
-    def _grouped(self, data: bytes, lines: Lines, rows: I64) -> Iterable[tuple[_Group | None, I64]]:
-        """Lines of each code and channel."""
-        if self._telling_places is None or self._telling_places.known < len(self._reader.names.texts):
-            self._learn_telling()
-        telling = self._telling_places
-        assert telling is not None
-        found = values_of(data, lines, rows, telling.places, telling.ranks, 2, self._reader.names.seed)
-        values = [*_loaded(data, lines, found.members), None]  # ABSENT is the last
-        pairs = (found.numbers[:, 0].astype(np.int64) + 1) * len(values) + found.numbers[:, 1] + 1
-        order = np.argsort(pairs, kind="stable")
-        pairs = pairs[order]
-        edges = np.flatnonzero(np.diff(pairs, prepend=-1))
-        for begin, end in zip(edges.tolist(), [*edges[1:].tolist(), len(pairs)], strict=True):
-            one, two = divmod(int(pairs[begin]), len(values))
-            yield self._group_of(values[one - 1], values[two - 1]), rows[order[begin:end]]
+    def _look_at_values(self) -> None:
+        """Find the codes of new values."""
+        tables = self._tables
+        first, count = self._seen_values, tables.value_count
+        whats = tables.values.spots[0, first:count]
+        order = np.argsort(whats, kind="stable")
+        order = order[np.searchsorted(whats[order], _FIRST_WHAT) :]
+        edges = np.flatnonzero(np.diff(whats[order], prepend=-1, append=-1)).tolist() if len(order) else [0]
+        for begin, end in pairwise(edges):
+            numbers = first + order[begin:end]
+            what = self._whats[int(whats[order[begin]]) - _FIRST_WHAT]
+            tables.values.states[numbers] = _codes(what, tables.texts(numbers.tolist()))
+        self._seen_values = count
 
-    def _learn_telling(self) -> None:
-        telling = _Asked.__new__(_Asked)
-        telling.places = np.full((1, MOST_NAMES), ABSENT, np.int16)
-        telling.ranks = np.zeros((1, MOST_NAMES), np.int16)
-        names = self._reader.names.texts
-        for number, name in enumerate(names):
-            if name in _KINDS:
-                telling.places[0, number] = int(_KINDS[name] == SECOND_KIND)
-        telling.known = len(names)
-        self._telling_places = telling
+    def _look_at_cases(self) -> None:
+        """Decide new cases, and say what is asked of new groups."""
+        tables = self._tables
+        first, count = self._seen_cases, tables.case_count
+        asked = tables.cases.spots[0, first:count]
+        for number in np.unique(asked).tolist():
+            cases = first + np.flatnonzero(asked == number)
+            if number == GROUP:
+                for case, (code, channel, deep) in zip(cases.tolist(), tables.vectors(cases, 3).tolist(), strict=True):
+                    group = self._groups[case] = self._group_of(self._value(code), self._value(channel), bool(deep))
+                    tables.cases.states[case] = group.state
+            else:
+                questions = self._by_number[number]
+                matched = _matched(questions, tables.vectors(cases, questions.asked.width))
+                tables.cases.states[cases] = np.where(matched, READ, PASS)
+        self._seen_cases = count
 
-    def _group_of(self, code: Any, channel: Any) -> _Group | None:
+    def _value(self, number: int) -> Any:
+        return None if number < 0 else orjson.loads(self._tables.texts([number])[0])
+
+    def _group_of(self, code: Any, channel: Any, deep: bool) -> _Group:
         if type(code) not in PLAIN or type(channel) not in PLAIN:
-            return None
-        key = type(code), code, channel
-        if key not in self._groups:
-            if len(self._groups) > MOST_NAMES:
-                self._groups.clear()
-            self._groups[key] = self._new_group(code, channel)
-        return self._groups[key]
-
-    def _new_group(self, code: Any, channel: Any) -> _Group:
+            return _ALONE
         dataset = dataset_of(channel if isinstance(channel, str) else None)
         planned = self.plan(dataset)
         if planned is None:
-            return _Group(dataset)
+            return _Group(dataset, PASS)
         plan, exact = planned
         values = {"event.code": code, "winlog.channel": channel}
         if not exact or any(name not in values for name in plan.telling):
-            return _Group(dataset, read=True)
+            return _Group(dataset, READ)
         told = tuple(int(plan.columns[name].encode_values([values[name]])[0]) for name in plan.telling)
         kind = plan.kind(told)
-        if not judged(dataset, kind):
-            return _Group(dataset, read=True)
+        if not judged(dataset, kind) or not _are_apart(kind):
+            return _Group(dataset, READ)
         if not kind.trees:
-            return _Group(dataset)
+            return _Group(dataset, PASS)
         rewritten = str(code) if dataset == SECURITY and str(code) in REWRITTEN else ""
-        asked = self._asked.get((id(kind), rewritten))
-        if asked is None:
-            names = tuple(dict.fromkeys([*kind.fields, *compared(kind)]))
-            asked = self._asked[id(kind), rewritten] = _Asked(plan, kind, dataset, rewritten, names)
-        return _Group(dataset, asked)
+        found = self._questions.get((id(kind), rewritten, deep))
+        if found is None:
+            layers = 1 + (bool(rewritten) or dataset in UNNAMED)
+            asked = self._tables.ask(len(kind.fields), layers=layers)
+            found = _Questions(plan, kind, dataset, rewritten, deep, asked)
+            self._questions[id(kind), rewritten, deep] = found
+            self._by_number.append(found)
+        return _Group(dataset, found.asked.number, kind.keywords)
 
-    def _matched_in(self, data: bytes, lines: Lines, asked: _Asked, rows: I64) -> I64:
-        """Lines of one kind that a rule matches or that cannot be judged."""
-        names = self._reader.names
-        if asked.known < len(names.texts):
-            asked.learn(names.texts)
-        plan, kind = asked.plan, asked.kind
-        codes: dict[str, Codes] = {}
-        texts: dict[str, Sequence[Any]] = {}
-        keep = np.zeros(len(rows), bool)
-        if asked.names:
-            found = values_of(data, lines, rows, asked.places, asked.ranks, len(asked.names), names.seed)
-            keep |= found.keep
-            both = compared(kind)
-            for column, name in enumerate(asked.names):
-                numbers = found.numbers[:, column]
-                here = np.flatnonzero(found.columns == column)
-                values = self._values(data, lines, asked, column, found, here)
-                if name in kind.fields:
-                    table = np.zeros(len(found.columns) + 1, np.int64)
-                    table[here] = plan.columns[name].encode_values(values)
-                    codes[name] = table[numbers]
-                if name in both:
-                    by_number = dict(zip(here.tolist(), values, strict=True))
-                    texts[name] = list(map(by_number.get, numbers.tolist()))
-        for matched in plan.match_kind(kind, len(rows), codes, texts, None).values():
-            keep[matched] = True
-        return rows[keep]
+    def _learn(self, questions: _Questions) -> None:
+        """Find the columns of further names."""
+        at = {name: column for column, name in enumerate(questions.kind.fields)}
+        asked, paths = questions.asked, self._reader.names.paths
+        for number in range(asked.known, len(paths)):
+            for layer, target, rank, rewrite in _targets(questions, paths[number]):
+                if target == DATA:
+                    if any(name.startswith(DATA) for name in at):
+                        self._tables.fill(asked, layer, number, KEEP)
+                elif rank is None:
+                    if target in at:
+                        self._tables.fill(asked, layer, number, KEEP)
+                elif target in at:
+                    what = self._what(questions.plan, target, rewrite)
+                    self._tables.fill(asked, layer, number, at[target], rank=rank, what=what)
+        asked.known = len(paths)
 
-    def _values(
-        self, data: bytes, lines: Lines, asked: _Asked, column: int, found: Values, here: I64
-    ) -> list[str | None]:
-        """Texts of the values of a column."""
-        members = found.members[here]
-        values = [value if type(value) is str else text_of(value) for value in _loaded(data, lines, members)]
-        if asked.rewrites:
-            for place, name in enumerate(lines.names[members].tolist()):
-                rewrite, text = asked.rewrites.get((column, name)), values[place]
-                if rewrite is not None and text is not None:
-                    values[place] = rewrite(text)
-        return values
+    def _what(self, plan: Plan, column: str, rewrite: Rewrite | None) -> int:
+        key = id(plan), column, rewrite
+        number = self._what_numbers.get(key)
+        if number is None:
+            number = self._what_numbers[key] = len(self._whats) + _FIRST_WHAT
+            self._whats.append(_What(plan, column, rewrite))
+        return number
+
+    def _search(self, data: bytes, lines: Lines, groups: I32, keep: npt.NDArray[np.bool_]) -> None:
+        """Keep the lines that keywords can be in."""
+        by_dataset: dict[str, list[int]] = {}
+        for number, group in self._groups.items():
+            if group.keywords:
+                by_dataset.setdefault(group.dataset, []).append(number)
+        places = np.full(max(self._groups, default=0) + 2, -1, np.int32)  # the last is for ABSENT
+        for place, numbers in enumerate(by_dataset.values()):
+            places[numbers] = place
+        of_lines = places[groups]
+        for place, dataset in enumerate(by_dataset):
+            rows = np.flatnonzero(of_lines == place)
+            words = self._words_of(dataset)
+            if words is not None and len(rows):
+                keep[words.suspects(data, lines, rows)] = True
 
     def _words_of(self, dataset: str) -> Words | None:
         if dataset not in self._words:
@@ -300,20 +351,75 @@ class Words:
         begins, ends = lines.begins[rows], lines.ends[rows]
         size = int((ends - begins).sum())
         if size >= _SOME * len(data):
-            found = self._keywords.suspects(data, lines.ends + 1, lines.escaped)
+            found = self._keywords.suspects(data, lines.ends + 1, lines.flag(1))
             return np.intersect1d(found, rows, assume_unique=True)
         pieces = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        found = self._keywords.suspects(b"\n".join(pieces), np.cumsum(ends - begins + 1), lines.escaped[rows])
+        found = self._keywords.suspects(b"\n".join(pieces), np.cumsum(ends - begins + 1), lines.flag(1)[rows])
         return rows[found]
 
 
-def _loaded(data: bytes, lines: Lines, members: I64) -> list[Any]:
-    """Values of members."""
-    begins, ends = lines.value_begins[members].tolist(), lines.value_ends[members].tolist()
-    loaded: list[Any] = orjson.loads(
-        b"[" + b",".join([data[begin:end] for begin, end in zip(begins, ends, strict=True)]) + b"]"
-    )
-    return loaded
+def _targets(
+    questions: _Questions, path: tuple[str, ...]
+) -> Iterator[tuple[int, str | None, int | None, Rewrite | None]]:
+    """Layer, target, rank and rewriting of what a member fills; rank None: what is in the target is not told here."""
+    dataset = questions.dataset
+    if questions.deep:
+        target = beat_target(path)
+        rank = SOLE if target is not None and target.startswith(DATA) else 0
+        name = {"event.code": "EventID", "message": _MESSAGE}.get(target or "", (target or "").removeprefix(DATA))
+    elif len(path) > 1:
+        return
+    else:
+        name = path[0]
+        target, rank = flat_target(name)
+    yield 0, target, rank, None
+    if target is not None and target.startswith(DATA) and (" " in name or "." in name):
+        for other in {name.replace(" ", ""), name.replace(" ", "_"), name.replace(".", "_")} - {name}:
+            yield 0, DATA + other, None, None
+    beside = _BESIDE.get(questions.code, {}).get(name)
+    if beside is not None:
+        yield 1, DATA + beside[0], _LAST, beside[1]
+    made = _MADE.get(questions.code, {}).get(name)
+    if made is not None:
+        yield 1, DATA + made, None, None
+    if dataset in UNNAMED:
+        if name == _MESSAGE:
+            yield 1, DATA + "Data", _LAST, None
+        elif name.startswith("param"):
+            yield 1, DATA + "Data", None, None
+
+
+def _codes(what: _What, spelled: Sequence[bytes]) -> list[int]:
+    """Codes of values as lines spell them."""
+    loaded = orjson.loads(b"[" + b",".join(spelled) + b"]")
+    texts = [one if type(one) is str else text_of(one) for one in loaded]
+    if what.rewrite is not None:
+        texts = [None if one is None else what.rewrite(one) for one in texts]
+    known = [one for one in texts if one is not None]
+    codes = what.plan.columns[what.column].signatures_of(known)
+    if len(known) == len(texts):
+        return codes
+    found = iter(codes)
+    return [0 if one is None else next(found) for one in texts]
+
+
+def _are_apart(kind: Kind) -> bool:
+    """Whether each field that is compared with another one is compared with that one only."""
+    return len(kind.references) <= _MOST_REFERENCES and len(compared(kind)) == 2 * len(kind.references)
+
+
+def _matched(questions: _Questions, vectors: I32) -> npt.NDArray[np.bool_]:
+    """Cases that a rule matches, or might if fields compare in some way that is not told here."""
+    kind = questions.kind
+    codes = {name: vectors[:, column].astype(np.int64) for column, name in enumerate(kind.fields)}
+    count = len(vectors)
+    matched = np.zeros(count, bool)
+    for holds in product((False, True), repeat=len(kind.references)):
+        same = [one for one, so in zip(kind.references, holds, strict=True) if so]
+        texts = {name: ["-"] * count for _, one, other, _ in same for name in (one, other)}
+        for rows in questions.plan.match_kind(kind, count, codes, texts, None).values():
+            matched[rows] = True
+    return matched
 
 
 def _is_utf8(data: bytes) -> bool:

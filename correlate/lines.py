@@ -56,7 +56,9 @@ _AS_TEXT = frozenset(
     }
 )
 """Fields beside the members of EventData that the parser takes over as they are."""
-OTHERWISE = frozenset({"Event", "System", "winlog", "winlog.channel", "event_data", "log_name"})
+DEEP_NAMES = frozenset({"winlog", "winlog.channel", "event_data", "log_name"})
+"""Keys of records of Winlogbeat."""
+OTHERWISE = frozenset({"Event", "System"}) | DEEP_NAMES
 """Keys of records that are not flat."""
 REWRITTEN = frozenset({"4688", "4657", "5156"})
 """Events of the Security log to which the parser adds members."""
@@ -353,6 +355,7 @@ def compared(kind: Kind) -> list[str]:
 
 
 __all__ = [
+    "DEEP_NAMES",
     "OTHERWISE",
     "PATIENCE",
     "PLAIN",

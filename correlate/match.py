@@ -33,7 +33,7 @@ from correlate.columns import NOTHING, Codes
 from correlate.fold import fold
 from correlate.ir import Node
 from correlate.keywords import NOT_SEARCHED, Keywords
-from correlate.memory import ENTRY, Memory
+from correlate.memory import ENTRY, Memory, Remembers
 from correlate.signatures import Signatures
 from correlate.trees import Shape, Tree, index, leaves, shape, simplify
 
@@ -333,6 +333,10 @@ class Plan:
     def bound(self) -> None:
         """Empty tables if they are full, here or in plans that share the memory; call between batches."""
         self._memory.bound()
+
+    def share(self, part: Remembers) -> None:
+        """Let something else count with what plans remember together."""
+        self._memory.share(part)
 
     def forget(self) -> None:
         """Empty the tables; signatures and kinds given before mean nothing after."""

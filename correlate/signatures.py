@@ -167,12 +167,12 @@ class Signatures:
         new = np.flatnonzero(codes < 0)
         if len(new):
             places, first = np.unique(numbers[new], return_index=True)
-            self._by_number[places] = self._looked_at(series.gather(new[first]).to_list())
+            self._by_number[places] = self.signatures_of(series.gather(new[first]).to_list())
             codes = self._by_number[numbers]
         return codes
 
-    def _looked_at(self, texts: list[str]) -> list[int]:
-        """Signatures of texts that are remembered elsewhere."""
+    def signatures_of(self, texts: list[str]) -> list[int]:
+        """Signatures of texts, each once; the caller remembers them."""
         known = self._known
         if len(known) == 1:
             return self._signatures(texts)

@@ -1,6 +1,7 @@
-"""The kernels of ``sensor.flat_json``: where the members of flat JSON lines are, and the numbers of their values.
+"""The kernels of ``sensor.flat_json``: where the members of JSON lines are.
 
-All of them are in this one file and import no other, since numba notices no edit elsewhere (``sensor.kernel_cache``).
+The cache folder's name carries a hash of this file and of ``_flat_json_tables_kernels``, which uses what is here:
+numba would not notice an edit (``sensor.kernel_cache``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ Num = int | np.int64
 
 MOST_NAMES = 4096
 """Names of members that are remembered; lines with others beyond are odd."""
-PLAIN, ODD, FIRST_KIND, SECOND_KIND = 0, 1, 2, 3
-"""What a name is: one among many, one that makes a line odd, one of the two members that tell kinds of lines apart."""
+DEEPEST = 4
+"""Objects in one another beyond which a line is odd."""
+ROOT = -1
+"""The parent of names in the outermost object."""
+ODD, FLAT_FIRST, FLAT_SECOND, DEEP_FIRST, DEEP_SECOND, DEEP = 1, 2, 4, 8, 16, 32
+"""Bits of what a name is: one that makes a line odd; a member that tells kinds of lines apart, the first or the second
+of two, in flat lines or in deep ones; one that makes a line deep. Without any it is one among many."""
 ABSENT = -1
 """A line lacks the member."""
-KEEP = -2
-"""A column that cannot be worked out where the member is."""
 
 DONE, UNKNOWN, FULL_LINES, FULL_MEMBERS = 0, 1, 2, 3
 _QUOTE, _BACKSLASH = 0x22, 0x5C
@@ -39,30 +43,43 @@ _HIGHS = np.uint64(0x8080808080808080)
 _QUOTES = np.uint64(0x2222222222222222)
 _BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 _SPACES = np.uint64(0x2020202020202020)
-# None of these allocates, so none needs numba's reference counts; only three are called from Python.
+_LOWS = np.uint64(0x7F7F7F7F7F7F7F7F)
+_TO_SPACE = np.uint64(0x6060606060606060)
+_GATHER = np.uint64(0x0102040810204080)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ODDS = np.uint64(0xAAAAAAAAAAAAAAAA)
+_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
+_PLACES = np.zeros(64, np.int64)
+"""Number of a bit by the top of its product with the sequence."""
+for _bit in range(64):
+    _PLACES[(((1 << _bit) * int(_DE_BRUIJN)) & (2**64 - 1)) >> 58] = _bit
+_SIMPLE = np.zeros(256, np.bool_)
+"""Letters that may stand behind a backslash and need no second look."""
+_SIMPLE[[ord(_letter) for _letter in '"\\bfnrt']] = True
+# None of these allocates, so none needs numba's reference counts.
 _njit: Any = njit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _inner(function: _F) -> _F:
+def inner(function: _F) -> _F:
     compiled: _F = _njit(nogil=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(
         function
     )
     return compiled
 
 
-def _entry(function: _F) -> _F:
+def entry(function: _F) -> _F:
     compiled: _F = _njit(nogil=True, cache=True, boundscheck=True, _nrt=False)(function)
     return compiled
 
 
-@_inner
-def _mixed(value: np.uint64, word: np.uint64) -> np.uint64:
+@inner
+def mixed(value: np.uint64, word: np.uint64) -> np.uint64:
     value = (value ^ word) * _PRIME
     return value ^ (value >> _SHIFT)
 
 
-@_inner
+@inner
 def _load(words: U64, at: Num) -> np.uint64:
     """Eight bytes from anywhere, the first lowest."""
     shift = np.uint64((at & 7) * 8)
@@ -71,8 +88,8 @@ def _load(words: U64, at: Num) -> np.uint64:
     return np.uint64(words[at >> 3])
 
 
-@_inner
-def _part(words: U64, at: Num, end: Num) -> np.uint64:
+@inner
+def part(words: U64, at: Num, end: Num) -> np.uint64:
     """Up to eight bytes of those before ``end``, zeros behind them."""
     word = _load(words, at)
     left = end - at
@@ -81,61 +98,81 @@ def _part(words: U64, at: Num, end: Num) -> np.uint64:
     return word
 
 
-@_inner
-def _hash(words: U64, begin: Num, end: Num, seed: np.uint64) -> np.uint64:
-    value = _mixed(seed, np.uint64(end - begin))
+@inner
+def hashed(words: U64, begin: Num, end: Num, seed: np.uint64) -> np.uint64:
+    value = mixed(seed, np.uint64(end - begin))
     for at in range(begin, end, 8):
-        value = _mixed(value, _part(words, at, end))
+        value = mixed(value, part(words, at, end))
     return value
 
 
-@_entry
-def enter(letters: U64, start: Num, size: Num, slots: I32, number: int, seed: np.uint64) -> None:
+@inner
+def _seeded(seed: np.uint64, parent: Num) -> np.uint64:
+    return seed ^ (np.uint64(parent + 1) * _PRIME)
+
+
+@entry
+def enter(letters: U64, start: Num, size: Num, slots: I32, number: int, parent: Num, seed: np.uint64) -> None:
     """Put a name into the table."""
-    value = _mixed(seed, np.uint64(size))
+    value = mixed(_seeded(seed, parent), np.uint64(size))
     for at in range((size + 7) >> 3):
-        value = _mixed(value, letters[start + at])
+        value = mixed(value, letters[start + at])
     slot = np.int64(value & np.uint64(len(slots) - 1))
     while slots[slot] >= 0:
         slot = (slot + 1) & (len(slots) - 1)
     slots[slot] = number
 
 
-@_inner
+@inner
+def _is_name(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> bool | np.bool_:
+    """Whether these bytes are the name that begins there."""
+    for at in range(begin, end, 8):
+        if letters[start] != part(words, at, end):
+            return False
+        start += 1
+    return True
+
+
+@inner
 def _look_up(
-    words: U64, begin: Num, end: Num, letters: U64, starts: I64, sizes: I64, slots: I32, seed: np.uint64
+    words: U64,
+    begin: Num,
+    end: Num,
+    parent: Num,
+    letters: U64,
+    starts: I64,
+    sizes: I64,
+    parents: I64,
+    slots: I32,
+    seed: np.uint64,
 ) -> Num:
     """Number of a name, -1 if it is new."""
-    slot = np.int64(_hash(words, begin, end, seed) & np.uint64(len(slots) - 1))
+    slot = np.int64(hashed(words, begin, end, _seeded(seed, parent)) & np.uint64(len(slots) - 1))
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
-        if sizes[number] == end - begin:
-            same = True
-            start = starts[number]
-            for at in range(begin, end, 8):
-                if letters[start] != _part(words, at, end):
-                    same = False
-                    break
-                start += 1
-            if same:
-                return number
+        if (
+            sizes[number] == end - begin
+            and parents[number] == parent
+            and _is_name(words, begin, end, letters, starts[number])
+        ):
+            return number
         slot = (slot + 1) & (len(slots) - 1)
     return np.int64(-1)
 
 
-@_inner
+@inner
 def _hex(letter: Num) -> bool | np.bool_:
     return 48 <= letter <= 57 or 65 <= letter <= 70 or 97 <= letter <= 102
 
 
-@_inner
+@inner
 def _has(word: np.uint64, eight: np.uint64) -> np.uint64:
     """The high bit of the lowest byte that is in both, perhaps of higher ones too; 0 if there is none."""
     word = word ^ eight
     return (word - _ONES) & ~word & _HIGHS
 
 
-@_inner
+@inner
 def _plain_end(words: U64, at: Num) -> Num:
     """Where the next quote, backslash or control character is."""
     while True:
@@ -148,7 +185,7 @@ def _plain_end(words: U64, at: Num) -> Num:
         at += 8
 
 
-@_inner
+@inner
 def _string(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
     """End of a text whose content begins here (behind its quote), -1 if it is bad; 1 if it has escapes to look at."""
     escaped = 0
@@ -181,14 +218,55 @@ def _string(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
             return np.int64(_BAD), escaped
 
 
-@_inner
+@inner
+def _place(bit: np.uint64) -> Num:
+    """Number of a single bit."""
+    return np.int64(_PLACES[(bit * _DE_BRUIJN) >> np.uint64(58)])
+
+
+@inner
+def _text(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
+    """As ``_string``, by marks."""
+    block = at >> 6
+    mask = _ALL << np.uint64(at & 63)
+    quote = quotes[block] & mask
+    other = strange[block] & mask
+    while not quote:
+        if other:
+            return _string(text, words, at)
+        block += 1
+        quote = quotes[block]
+        other = strange[block]
+    quote &= ~quote + np.uint64(1)
+    if other & (quote - np.uint64(1)):
+        return _string(text, words, at)
+    return (block << 6) + _place(quote) + 1, np.int64(0)
+
+
+@inner
+def _line_end(text: U8, strange: U64, at: Num) -> Num:
+    """Where the line ends that goes on here."""
+    block = at >> 6
+    marks = strange[block] & (_ALL << np.uint64(at & 63))
+    while True:
+        while marks:
+            mark = marks & (~marks + np.uint64(1))
+            at = (block << 6) + _place(mark)
+            if text[at] == 10:
+                return at
+            marks ^= mark
+        block += 1
+        marks = strange[block]
+
+
+@inner
 def _digits(text: U8, at: Num) -> Num:
     while 48 <= text[at] <= 57:
         at += 1
     return at
 
 
-@_inner
+@inner
 def _number(text: U8, at: Num) -> Num:
     """End of a number, -1 if it is bad."""
     if text[at] == 45:
@@ -213,7 +291,7 @@ def _number(text: U8, at: Num) -> Num:
     return at
 
 
-@_inner
+@inner
 def _word(text: U8, at: Num) -> Num:
     """End of ``true``, ``false`` or ``null``, -1 if it is none."""
     one, two, three, four = text[at], text[at + 1], text[at + 2], text[at + 3]
@@ -226,35 +304,35 @@ def _word(text: U8, at: Num) -> Num:
     return np.int64(_BAD)
 
 
-@_inner
+@inner
 def _blank(text: U8, at: Num) -> Num:
     while text[at] == 32 or text[at] == 9 or text[at] == 13:
         at += 1
     return at
 
 
-@_inner
-def _scalar(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
+@inner
+def _scalar(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
     """End of a text, number or word, -1 if it is bad; 1 if it has escapes to look at."""
     letter = text[at]
     if letter == _QUOTE:
-        return _string(text, words, at + 1)
+        return _text(text, words, quotes, strange, at + 1)
     if letter == 45 or 48 <= letter <= 57:
-        return _number(text, at), 0
-    return _word(text, at), 0
+        return _number(text, at), np.int64(0)
+    return _word(text, at), np.int64(0)
 
 
-@_inner
-def _value(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
+@inner
+def _value(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
     """End of a value, -1 if it is bad or deep; 1 if it has escapes to look at."""
     if text[at] != 91:
-        return _scalar(text, words, at)
+        return _scalar(text, words, quotes, strange, at)
     at = _blank(text, at + 1)
     escaped: Num = 0
     if text[at] == 93:
         return at + 1, escaped
     while True:
-        at, more = _scalar(text, words, at)
+        at, more = _scalar(text, words, quotes, strange, at)
         escaped |= more
         if at < 0:
             return np.int64(_BAD), escaped
@@ -266,10 +344,59 @@ def _value(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
         at = _blank(text, at + 1)
 
 
-@_entry
+@entry
+def mark(text: U8, words: U64, total: Num, quotes: U64, strange: U64) -> None:
+    r"""Mark letters, a bit each, the lowest first.
+
+    Args:
+        text: The block, and zeros behind it up to a multiple of 64.
+        words: The same, eight bytes each.
+        total: Bytes of the block.
+        quotes: Out: quotes that no backslash stands before.
+        strange: Out: bytes below a space or beyond ASCII; what a backslash stands before, if it is ``u``, a slash or
+            nothing that JSON knows.
+    """
+    carry = np.uint64(0)
+    for block in range((total >> 6) + 1):
+        quote = np.uint64(0)
+        back = np.uint64(0)
+        other = np.uint64(0)
+        for step in range(8):
+            word = words[8 * block + step]
+            shift = np.uint64(8 * step)
+            same = word ^ _QUOTES
+            same = ~(((same & _LOWS) + _LOWS) | same) & _HIGHS
+            quote |= (((same >> np.uint64(7)) * _GATHER) >> np.uint64(56)) << shift
+            same = word ^ _BACKSLASHES
+            same = ~(((same & _LOWS) + _LOWS) | same) & _HIGHS
+            back |= (((same >> np.uint64(7)) * _GATHER) >> np.uint64(56)) << shift
+            same = (word | ~((word & _LOWS) + _TO_SPACE)) & _HIGHS
+            other |= (((same >> np.uint64(7)) * _GATHER) >> np.uint64(56)) << shift
+        if back | carry:
+            # Which letters are escaped, as simdjson finds them: runs of backslashes, subtracted from the odd bits.
+            begins = back & ~carry
+            after = ((begins << np.uint64(1)) | _ODDS) - begins
+            ends = after ^ _ODDS
+            escaped = ends ^ (back | carry)
+            carry = (ends & back) >> np.uint64(63)
+            quote &= ~escaped
+            while escaped:
+                bit = escaped & (~escaped + np.uint64(1))
+                if not _SIMPLE[text[(block << 6) + _place(bit)]]:
+                    other |= bit
+                escaped ^= bit
+        quotes[block] = quote
+        strange[block] = other
+    quotes[(total >> 6) + 1] = 0
+    strange[(total >> 6) + 1] = _ALL
+
+
+@entry
 def scan(
     text: U8,
     words: U64,
+    quotes: U64,
+    strange: U64,
     total: Num,
     at: Num,
     line: Num,
@@ -281,67 +408,108 @@ def scan(
     letters: U64,
     starts: I64,
     sizes: I64,
+    parents: I64,
     kinds: U8,
+    ranks: I16,
+    follows: I32,
     slots: I32,
     stamps: I64,
+    stack: I64,
     seed: np.uint64,
     full: bool,
     serial: Num,
-) -> tuple[Num, Num, Num, Num, Num]:
+) -> tuple[Num, Num, Num, Num, Num, Num]:
     """Find lines and members from here on.
 
     Returns:
-        What ended it, where and at which line to go on, and where an unknown name begins and ends.
+        What ended it, where and at which line to go on, where an unknown name begins and ends, and its parent.
     """
     room = len(names)
     while at < total:
         begin = at
         if line + 1 >= len(first):
-            return FULL_LINES, begin, line, 0, 0
+            return FULL_LINES, begin, line, 0, 0, 0
         count = first[line]
         escaped: Num = 0
         good = False
-        one = np.int64(ABSENT)
-        two = np.int64(ABSENT)
+        kind = np.uint8(0)
+        depth = 0
+        deepest = 0
+        flat_first = flat_second = deep_first = deep_second = np.int64(ABSENT)
+        before: Num = np.int64(ROOT)
+        parent: Num = np.int64(ROOT)
         at = _blank(text, at)
         if text[at] == 123:
             at = _blank(text, at + 1)
             while text[at] == _QUOTE:
                 start = at + 1
-                at = _plain_end(words, start)
-                if text[at] != _QUOTE:
-                    break
-                name = _look_up(words, start, at, letters, starts, sizes, slots, seed)
-                if name < 0:
-                    if full:
+                name: Num = np.int64(follows[before + 1])  # mostly the one that came after this one before
+                at = start + np.int64(sizes[name])
+                if (
+                    parents[name] != parent
+                    or at >= total
+                    or text[at] != _QUOTE
+                    or not _is_name(words, start, at, letters, starts[name])
+                ):
+                    at = _plain_end(words, start)
+                    if text[at] != _QUOTE:
                         break
-                    return UNKNOWN, begin, line, start, at
-                if kinds[name] == ODD or stamps[name] == serial + line:
+                    name = _look_up(words, start, at, parent, letters, starts, sizes, parents, slots, seed)
+                    if name < 0:
+                        if full:
+                            break
+                        return UNKNOWN, begin, line, start, at, parent
+                    follows[before + 1] = name
+                if kinds[name] & ODD or stamps[name] == serial + line:
                     break
                 stamps[name] = serial + line
-                at = _blank(text, at + 1)
+                before = name
+                at += 1
                 if text[at] != 58:
-                    break
+                    at = _blank(text, at)
+                    if text[at] != 58:
+                        break
                 start = _blank(text, at + 1)
-                end, more = _value(text, words, start)
-                if end < 0:
-                    break
-                escaped |= more
-                if count >= room:
-                    return FULL_MEMBERS, begin, line, 0, 0
-                names[count] = name
-                values[0, count] = start
-                values[1, count] = end
-                if kinds[name] == FIRST_KIND:
-                    if one >= 0:
+                kind |= kinds[name]
+                if text[start] == 123:
+                    depth += 1
+                    if depth >= DEEPEST:
                         break
-                    one = count
-                elif kinds[name] == SECOND_KIND:
-                    if two >= 0:
+                    deepest = max(deepest, depth)
+                    stack[depth] = parent
+                    parent = name
+                    at = _blank(text, start + 1)
+                    if text[at] != 125:
+                        continue
+                else:
+                    end, more = _value(text, words, quotes, strange, start)
+                    if end < 0:
                         break
-                    two = count
-                count += 1
-                at = _blank(text, end)
+                    escaped |= more
+                    if count >= room:
+                        return FULL_MEMBERS, begin, line, 0, 0, 0
+                    names[count] = name
+                    values[0, count] = start
+                    values[1, count] = end
+                    if kinds[name] and text[start] != 110:  # not null
+                        if kinds[name] & FLAT_FIRST and (
+                            flat_first < 0 or ranks[name] < ranks[np.int64(names[flat_first])]
+                        ):
+                            flat_first = count
+                        if kinds[name] & FLAT_SECOND and (
+                            flat_second < 0 or ranks[name] < ranks[np.int64(names[flat_second])]
+                        ):
+                            flat_second = count
+                        if kinds[name] & DEEP_FIRST and deep_first < 0:
+                            deep_first = count
+                        if kinds[name] & DEEP_SECOND and deep_second < 0:
+                            deep_second = count
+                    count += 1
+                    at = _blank(text, end)
+                while text[at] == 125 and depth > 0:
+                    parent = stack[depth]
+                    depth -= 1
+                    at = _blank(text, at + 1)
                 if text[at] == 44:
                     at = _blank(text, at + 1)
                     if text[at] != _QUOTE:
@@ -351,15 +519,26 @@ def scan(
                     at = _blank(text, at + 1)
                     good = text[at] == 10
                 break
-        while text[at] != 10:
-            at += 1
+        at = _line_end(text, strange, at)
+        deep = kind & DEEP != 0
+        if deepest and not deep:
+            good = False
         lines[0, line] = begin
         lines[1, line] = at
         flags[1, line] = escaped
         flags[0, line] = not good
+        flags[2, line] = deep
+        flags[3, line] = 0
         if good:
-            lines[2, line] = one
-            lines[3, line] = two
+            lines[2, line] = deep_first if deep else flat_first
+            lines[3, line] = deep_second if deep else flat_second
+            for block in range((begin >> 6) + 1, at >> 6):
+                if strange[block]:
+                    flags[3, line] = 1
+            if strange[begin >> 6] >> np.uint64(begin & 63):
+                flags[3, line] = 1
+            if strange[at >> 6] & ((np.uint64(1) << np.uint64(at & 63)) - np.uint64(1)):
+                flags[3, line] = 1
         else:
             flags[1, line] = 1
             lines[2, line] = ABSENT
@@ -368,77 +547,4 @@ def scan(
         line += 1
         first[line] = count
         at += 1
-    return DONE, at, line, 0, 0
-
-
-@_entry
-def collect(
-    text: U8,
-    words: U64,
-    rows: I64,
-    first: I64,
-    names: I32,
-    begins: I64,
-    ends: I64,
-    places: I16,
-    ranks: I16,
-    best: I64,
-    numbers: I32,
-    keep: U8,
-    table: I32,
-    hashes: U64,
-    found: I64,
-    seed: np.uint64,
-) -> Num:
-    """Number values; how many there are, or -1 if the tables are too small."""
-    count = 0
-    mask = np.uint64(len(table) - 1)
-    width = best.shape[1]
-    for row in range(len(rows)):
-        best[:, :] = ABSENT
-        for member in range(first[rows[row]], first[rows[row] + 1]):
-            name = names[member]
-            for layer in range(len(places)):
-                place = places[layer, name]
-                if place == KEEP:
-                    keep[row] = 1
-                if place < 0 or text[begins[member]] == 110:  # null
-                    continue
-                if best[0, place] < 0 or ranks[layer, name] < best[1, place]:
-                    best[0, place] = member
-                    best[1, place] = ranks[layer, name]
-        for place in range(width):
-            member = best[0, place]
-            if member < 0:
-                numbers[row, place] = ABSENT
-                continue
-            begin = begins[member]
-            end = ends[member]
-            value = _hash(words, begin, end, seed ^ np.uint64(names[member]))
-            slot = np.int64(value & mask)
-            number = table[slot]
-            while number >= 0:
-                if hashes[number] == value and found[0, number] == place:
-                    other = found[1, number]
-                    if names[other] == names[member] and ends[other] - begins[other] == end - begin:
-                        same = True
-                        start = begins[other]
-                        for step in range(0, end - begin, 8):
-                            if _part(words, start + step, start + end - begin) != _part(words, begin + step, end):
-                                same = False
-                                break
-                        if same:
-                            break
-                slot = (slot + 1) & (len(table) - 1)
-                number = table[slot]
-            if number < 0:
-                if count >= len(hashes):
-                    return np.int64(-1)
-                number = count
-                table[slot] = count
-                hashes[count] = value
-                found[0, count] = place
-                found[1, count] = member
-                count += 1
-            numbers[row, place] = number
-    return np.int64(count)
+    return DONE, at, line, 0, 0, 0

@@ -1,71 +1,106 @@
-"""JSON lines, many at a time: where the members of flat objects are, and which of their values are the same.
+"""JSON lines, many at a time: where the members of objects are, and what became of lines like these before.
 
-A line that is one object of texts, numbers, ``true``, ``false``, ``null`` and lists of those is *flat*: it is checked
-as strictly as orjson checks it, and only where its members stand is noted. Everything else (deeper objects, a name
-twice, broken text, surrogates, names with escapes) is *odd*: somebody else has to read it.
+A line that is one object of texts, numbers, ``true``, ``false``, ``null`` and lists of those is *flat*; one that has
+objects in objects is *deep*, if it has a member that says it may be. Lines are checked as strictly as orjson checks
+them, and only where their members stand is noted. Everything else (objects deeper still, a name twice, broken text,
+surrogates, names with escapes) is *odd*: somebody else has to read it.
 
-Whether bytes beyond ASCII are UTF-8 is for the caller to know.
+Whether bytes beyond ASCII are UTF-8 is for the caller to see to; ``strange`` tells where.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sensor._flat_json_kernels import (
     ABSENT,
+    DEEP,
+    DEEP_FIRST,
+    DEEP_SECOND,
+    DEEPEST,
     DONE,
-    FIRST_KIND,
+    FLAT_FIRST,
+    FLAT_SECOND,
     FULL_LINES,
     FULL_MEMBERS,
-    I16,
     I32,
     I64,
-    KEEP,
     MOST_NAMES,
     ODD,
-    PLAIN,
-    SECOND_KIND,
+    ROOT,
     U8,
     U64,
     Num,
-    collect,
     enter,
+    mark,
     scan,
+)
+from sensor._flat_json_tables_kernels import (
+    ALL_DONE,
+    ALONE,
+    CASES,
+    FULL_VALUES,
+    GROUP,
+    KEEP,
+    NEW,
+    PASS,
+    READ,
+    SOLE,
+    VALUES,
+    enter_again,
+    judge,
 )
 
 MOST_LETTERS = 1 << 18
 """Bytes of the names that are remembered."""
 
 _SLOTS = 4 * MOST_NAMES
-_PAD = 24
+_PAD = 192
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What is said of a name: bits of what it is, and its rank among those that may be the same member."""
+
+    kind: int = 0
+    rank: int = 0
 
 
 class Names:
     """The names of members seen so far, by number.
 
     Attributes:
-        texts: The names.
+        paths: The names of the objects that a member is in, and its own.
         full: There is no place for more.
     """
 
     def __init__(self) -> None:
         """None are known."""
-        self.texts: list[str] = []
+        self.paths: list[tuple[str, ...]] = []
         self.full = False
         self.letters = np.zeros(MOST_LETTERS // 8, np.uint64)
         self.sizes = np.zeros(MOST_NAMES, np.int64)
+        self.parents = np.full(MOST_NAMES, ROOT - 1, np.int64)
         self.starts = np.zeros(MOST_NAMES + 1, np.int64)
         self.kinds = np.zeros(MOST_NAMES, np.uint8)
+        self.ranks = np.zeros(MOST_NAMES, np.int16)
+        self.follows = np.zeros(MOST_NAMES + 1, np.int32)
         self.slots = np.full(_SLOTS, -1, np.int32)
         self.stamps = np.full(MOST_NAMES, -1, np.int64)
         self.seed = np.uint64(int.from_bytes(np.random.default_rng().bytes(8), "little") | 1)
 
-    def add(self, name: bytes, kind: int) -> None:
+    def path(self, name: bytes, parent: int) -> tuple[str, ...]:
+        """The path of a member; bytes that are no UTF-8 make its line strange."""
+        return (*(self.paths[parent] if parent != ROOT else ()), name.decode("utf-8", "replace"))
+
+    def add(self, name: bytes, parent: int, what: Name) -> None:
         """Take a new name in."""
-        number = len(self.texts)
+        number = len(self.paths)
         words = np.frombuffer(name + bytes(-len(name) % 8), np.uint64)
         start = int(self.starts[number])
         if number >= MOST_NAMES or start + len(words) > len(self.letters):
@@ -73,77 +108,86 @@ class Names:
             return
         self.letters[start : start + len(words)] = words
         self.sizes[number] = len(name)
+        self.parents[number] = parent
         self.starts[number + 1] = start + len(words)
-        self.kinds[number] = kind
-        enter(self.letters, start, len(name), self.slots, number, self.seed)
-        self.texts.append(name.decode())
+        self.kinds[number] = what.kind
+        self.ranks[number] = what.rank
+        enter(self.letters, start, len(name), self.slots, number, parent, self.seed)
+        self.paths.append(self.path(name, parent))
 
 
 @dataclass(slots=True)
 class Lines:
-    r"""Lines of a block, and the members of those that are flat.
+    r"""Lines of a block, and the members of those that are not odd.
 
     Attributes:
         text: The block, and room behind it.
         words: The same, eight bytes each.
-        begins: Where each line begins, ``int64[n]``.
-        ends: Where it ends, its end mark not counted.
-        odd: It is not flat, and has no members here.
-        escaped: It spells letters as ``\u....`` or a slash as ``\/``.
+        places: Where each line begins and ends, its end mark not counted, and the numbers of the two members that tell
+            kinds of lines apart, ABSENT without or ``null``: ``int64[4, n]``.
+        flags: Whether it is odd (and has no members here), spells letters as ``\u....`` or a slash as ``\/``, is
+            deep, and may have bytes beyond ASCII: ``uint8[4, n]``.
         first: Number of its first member, ``int64[n + 1]``.
-        first_kind: Number of the member that is ``FIRST_KIND``, ABSENT without.
-        second_kind: Likewise.
         names: Number of the name of each member, ``int32[m]``.
-        value_begins: Where its value begins.
-        value_ends: Where it ends.
+        values: Where its value begins and ends, ``int64[2, m]``.
     """
 
     text: U8
     words: U64
-    begins: I64
-    ends: I64
-    odd: npt.NDArray[np.bool_]
-    escaped: npt.NDArray[np.bool_]
+    places: I64
+    flags: U8
     first: I64
-    first_kind: I64
-    second_kind: I64
     names: I32
-    value_begins: I64
-    value_ends: I64
+    values: I64
+
+    @property
+    def begins(self) -> I64:
+        """Where each line begins."""
+        begins: I64 = self.places[0]
+        return begins
+
+    @property
+    def ends(self) -> I64:
+        """Where it ends."""
+        ends: I64 = self.places[1]
+        return ends
+
+    def flag(self, number: int) -> npt.NDArray[np.bool_]:
+        """One of ``flags``."""
+        flags: npt.NDArray[np.bool_] = self.flags[number].view(np.bool_)
+        return flags
 
 
 class LineReader:
     """Finds lines and members in blocks, and learns names as they come."""
 
-    def __init__(self, kind_of: dict[str, int], odd_names: frozenset[str]) -> None:
-        """Say which names are not plain.
-
-        Args:
-            kind_of: Names that are FIRST_KIND or SECOND_KIND.
-            odd_names: Names that make a line odd.
-        """
-        self._kind_of = kind_of
-        self._odd = odd_names
+    def __init__(self, names: Mapping[tuple[str, ...], Name]) -> None:
+        """Say of which paths something is to be said."""
+        self._said = names
         self.names = Names()
         self._lines = _tables(1 << 12)
         self._members = np.empty(1 << 16, np.int32), np.empty((2, 1 << 16), np.int64)
         self._words = np.zeros(1 << 17, np.uint64)
+        self._marks = np.zeros((2, 1 << 14), np.uint64)
+        self._stack = np.zeros(DEEPEST + 1, np.int64)
         self._serial = 0
 
     def read(self, data: bytes) -> Lines:
         """Look through a block of whole lines, the last of which may lack its end; good until the next one is read."""
         text = self._padded(data)
         known = self.names
+        quotes, strange = self._marks
+        mark(text, self._words, len(data), quotes, strange)
         at: Num = 0
         line: Num = 0
         while True:
             first, lines, flags = self._lines
             names, values = self._members
             self._serial += len(first)  # a line that is begun again must not meet its own stamps
-            state, at, line, one, two = scan(
-                text, self._words, len(data), at, line, first, lines, flags, names, values,
-                known.letters, known.starts, known.sizes, known.kinds, known.slots, known.stamps, known.seed,
-                known.full, self._serial,
+            state, at, line, one, two, parent = scan(
+                text, self._words, quotes, strange, len(data), at, line, first, lines, flags, names, values,
+                known.letters, known.starts, known.sizes, known.parents, known.kinds, known.ranks, known.follows,
+                known.slots, known.stamps, self._stack, known.seed, known.full, self._serial,
             )  # fmt: skip
             if state == DONE:
                 break
@@ -158,19 +202,18 @@ class LineReader:
                 self._members[0][:size], self._members[1][:, :size] = names, values
             else:
                 name = data[one:two]
-                text_of = name.decode()
-                known.add(name, ODD if text_of in self._odd else self._kind_of.get(text_of, PLAIN))
+                known.add(name, int(parent), self._said.get(known.path(name, int(parent)), Name()))
         used = int(first[line])
         return Lines(
-            text, self._words, lines[0, :line], lines[1, :line], flags[0, :line] == 1, flags[1, :line] == 1,
-            first[: line + 1], lines[2, :line], lines[3, :line], names[:used], values[0, :used], values[1, :used],
-        )  # fmt: skip
+            text, self._words, lines[:, :line], flags[:, :line], first[: line + 1], names[:used], values[:, :used]
+        )
 
     def _padded(self, data: bytes) -> U8:
-        """The block with an end of line and room behind it, so that eight bytes can be read wherever one can."""
+        """The block with an end of line and room behind it, so that whole words can be read wherever a byte can."""
         size = (len(data) + _PAD) // 8
         if size > len(self._words):
             self._words = np.zeros(size, np.uint64)
+            self._marks = np.zeros((2, size // 8 + 2), np.uint64)
         text = self._words.view(np.uint8)
         text[: len(data)] = np.frombuffer(data, np.uint8)
         text[len(data) : len(data) + _PAD - 7] = 0
@@ -179,65 +222,198 @@ class LineReader:
 
 
 def _tables(count: int) -> tuple[I64, I64, U8]:
-    return np.zeros(count + 1, np.int64), np.empty((4, count + 1), np.int64), np.empty((2, count + 1), np.uint8)
+    return np.zeros(count + 1, np.int64), np.empty((4, count + 1), np.int64), np.empty((4, count + 1), np.uint8)
+
+
+_Array = TypeVar("_Array", U64, I32)
+
+
+def _longer(array: _Array) -> _Array:
+    """Twice as long; the new half holds anything, and costs nothing before it is written to."""
+    made: _Array = np.empty(2 * len(array), array.dtype)
+    made[: len(array)] = array
+    return made
+
+
+class _Table:
+    """What was met, by number; there is room for half as many as there are slots."""
+
+    def __init__(self, bits: int, spots: int) -> None:
+        size = 1 << (bits - 1)
+        self.slots = np.full(2 * size, -1, np.int32)
+        self.hashes = np.zeros(size, np.uint64)
+        self.spots = np.zeros((spots, size), np.int64)
+        self.states = np.full(size, NEW, np.int32)
+
+    def grow(self, used: int) -> None:
+        """Make room for twice as many."""
+        size = len(self.hashes)
+        self.slots = np.full(4 * size, -1, np.int32)
+        self.hashes = np.concatenate([self.hashes, np.zeros(size, np.uint64)])
+        self.spots = np.concatenate([self.spots, np.zeros_like(self.spots)], axis=1)
+        self.states = np.concatenate([self.states, np.full(size, NEW, np.int32)])
+        enter_again(self.slots, self.hashes, used)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one entry."""
+        return 2 * self.slots.itemsize + 8 + 8 * len(self.spots) + 4
 
 
 @dataclass(slots=True)
-class Values:
-    """Values of some columns over some lines; the same text of the same member is one value.
+class Asked:
+    """What is asked of the lines of some groups.
 
     Attributes:
-        numbers: Value of each line and column, ``int32[n, columns]``; ABSENT where there is none, or ``null``.
-        keep: Lines with a member whose column is KEEP.
-        columns: Column of each value.
-        members: The member at which it was met first.
+        number: Its own.
+        width: Columns.
+        layers: Layers of places in use, at most two.
+        known: Names whose places are known.
     """
 
-    numbers: I32
-    keep: npt.NDArray[np.bool_]
-    columns: I64
-    members: I64
+    number: int
+    width: int
+    layers: int
+    known: int = 0
 
 
-def values_of(data: bytes, lines: Lines, rows: I64, places: I16, ranks: I16, width: int, seed: np.uint64) -> Values:
-    """Number the values of columns.
+class Tables:
+    """What became of lines like these before: groups of lines, codes of values, and the states of cases.
 
-    Args:
-        data: The block.
-        lines: Its lines.
-        rows: Which of them, none odd.
-        places: Columns of each name, ABSENT or KEEP, ``int16[layers, MOST_NAMES]``: a member may fill several.
-        ranks: Likewise; where several members may fill a column, that of the lowest rank does which is not ``null``.
-        width: How many columns there are.
-        seed: For hashes.
+    A line's *group* is told by two of its members. What is asked of a group is a list of columns, each filled by some
+    member; the same value of the same kind always has the same *code*. Lines that have the same codes in all columns
+    are one *case*. Kernels look all three up; what they do not find they enter, for the caller to decide.
+
+    Attributes:
+        values: Spots are what a value is, and where its text begins and ends in ``letters``; states are codes.
+        cases: Spots are what is asked (GROUP: of a group), and where its codes begin in ``codes``. The state of a group
+            is the number of what is asked, or like that of a case PASS, READ or ALONE.
+        used: How many values, letters (eight bytes each), cases and codes there are.
     """
-    text, words = lines.text, lines.words
-    size = 1 << max(10, int(len(rows) * width // 4).bit_length())
-    keep = np.zeros(len(rows), np.uint8)
-    numbers = np.empty((len(rows), width), np.int32)
-    best = np.empty((2, width), np.int64)
-    while True:
-        found = np.empty((2, size // 2), np.int64)
-        count = collect(
-            text, words, rows, lines.first, lines.names, lines.value_begins, lines.value_ends, places, ranks, best,
-            numbers, keep, np.full(size, -1, np.int32), np.empty(size // 2, np.uint64), found, seed,
-        )  # fmt: skip
-        if count >= 0:
-            return Values(numbers, keep == 1, found[0, :count], found[1, :count])
-        size *= 8
+
+    def __init__(self, seed: np.uint64) -> None:
+        """Nothing was met."""
+        self._seed = seed
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.values = _Table(13, 3)
+        self.cases = _Table(12, 2)
+        self.letters = np.empty(1 << 16, np.uint64)
+        self.codes = np.empty(1 << 14, np.int32)
+        self.used = np.zeros(4, np.int64)
+        self._asked: list[Asked] = []
+        self._widths = np.zeros(16, np.int64)
+        self._layers = np.zeros(16, np.int64)
+        self._places = np.full((16, 2, 512), ABSENT, np.int16)
+        self._ranks = np.zeros((16, 2, 512), np.int16)
+        self._whats = np.zeros((16, 2, 512), np.int32)
+
+    @property
+    def value_count(self) -> int:
+        """Values met."""
+        return int(self.used[VALUES])
+
+    @property
+    def case_count(self) -> int:
+        """Cases met, groups included."""
+        return int(self.used[CASES])
+
+    @property
+    def remembered(self) -> int:
+        """Bytes in use."""
+        values, letters, cases, codes = self.used.tolist()
+        names = self._places.shape[2]
+        asked = len(self._asked) * 2 * names * 8
+        return int(values * self.values.size + 8 * letters + cases * self.cases.size + 4 * codes + asked)
+
+    def ask(self, width: int, *, layers: int) -> Asked:
+        """Ask for so many columns; no member fills any yet."""
+        number = len(self._asked)
+        if number >= len(self._widths):
+            self._widths = np.concatenate([self._widths, np.zeros_like(self._widths)])
+            self._layers = np.concatenate([self._layers, np.zeros_like(self._layers)])
+            self._places = np.concatenate([self._places, np.full_like(self._places, ABSENT)])
+            self._ranks = np.concatenate([self._ranks, np.zeros_like(self._ranks)])
+            self._whats = np.concatenate([self._whats, np.zeros_like(self._whats)])
+        made = Asked(number, width, layers)
+        self._asked.append(made)
+        self._widths[number], self._layers[number] = width, layers
+        return made
+
+    def fill(self, asked: Asked, layer: int, name: int, column: int, *, rank: int = 0, what: int = 0) -> None:
+        """Say that a member fills a column, see ``judge``."""
+        self._places[asked.number, layer, name] = column
+        self._ranks[asked.number, layer, name] = rank
+        self._whats[asked.number, layer, name] = what
+
+    def names(self, count: int) -> Iterable[Asked]:
+        """Make room for so many names; gives what is asked where not all of them are known."""
+        size = self._places.shape[2]
+        while count > size:
+            self._places = np.concatenate([self._places, np.full_like(self._places, ABSENT)], axis=2)
+            self._ranks = np.concatenate([self._ranks, np.zeros_like(self._ranks)], axis=2)
+            self._whats = np.concatenate([self._whats, np.zeros_like(self._whats)], axis=2)
+            size *= 2
+        return [one for one in self._asked if one.known < count]
+
+    def judge(self, lines: Lines, rows: I64, groups: I32, outcomes: I32) -> None:
+        """Look lines up, see the kernel."""
+        width = max([3, *(one.width for one in self._asked)])
+        best, vector = np.zeros((3, width), np.int64), np.zeros(width, np.int32)
+        at: Num = 0
+        while True:
+            values, cases = self.values, self.cases
+            state, at = judge(
+                lines.text, lines.words, rows, at, lines.first, lines.places, lines.flags, lines.names, lines.values,
+                self._widths, self._layers, self._places, self._ranks, self._whats, values.slots, values.hashes,
+                values.spots, values.states, self.letters, cases.slots, cases.hashes, cases.spots, cases.states,
+                self.codes, self.used, best, vector, groups, outcomes, self._seed,
+            )  # fmt: skip
+            if state == ALL_DONE:
+                return
+            if state == FULL_VALUES:
+                if 2 * int(self.used[VALUES]) + 2 > len(values.slots):
+                    values.grow(int(self.used[VALUES]))
+                else:
+                    self.letters = _longer(self.letters)
+            elif 2 * int(self.used[CASES]) + 2 > len(cases.slots):
+                cases.grow(int(self.used[CASES]))
+            else:
+                self.codes = _longer(self.codes)
+
+    def texts(self, numbers: Iterable[int]) -> list[bytes]:
+        """The texts of values, as they stand in the lines."""
+        letters = self.letters.view(np.uint8)
+        _, starts, sizes = self.values.spots
+        return [bytes(letters[8 * (start := int(starts[one])) : 8 * start + int(sizes[one])]) for one in numbers]
+
+    def vectors(self, cases: I64, width: int) -> I32:
+        """The codes of cases of the same width, ``int32[n, width]``."""
+        codes: I32 = self.codes[self.cases.spots[1, cases][:, None] + np.arange(width)]
+        return codes
 
 
 __all__ = [
     "ABSENT",
-    "FIRST_KIND",
+    "ALONE",
+    "DEEP",
+    "DEEP_FIRST",
+    "DEEP_SECOND",
+    "FLAT_FIRST",
+    "FLAT_SECOND",
+    "GROUP",
     "KEEP",
-    "MOST_NAMES",
+    "NEW",
     "ODD",
-    "PLAIN",
-    "SECOND_KIND",
+    "PASS",
+    "READ",
+    "SOLE",
+    "Asked",
     "LineReader",
     "Lines",
+    "Name",
     "Names",
-    "Values",
-    "values_of",
+    "Tables",
 ]

@@ -6,7 +6,8 @@ of the same keys have the same targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from operator import itemgetter
 from typing import Any
 
@@ -224,6 +225,43 @@ def _beat(document: Mapping[str, Any]) -> Pairs:
     targets, values = list(found), list(found.values())
     _members(data, targets, values, set(targets), 1)
     return _sorted(targets, values)
+
+
+_HOLDERS = ("winlog.event_data", "winlog.user_data", "event_data", "user_data")
+_DOTTED = ("winlog.event_data.", "winlog.user_data.")
+
+
+def beat_target(path: Sequence[str]) -> str | None:
+    """Target of a member of a record of Winlogbeat that is no object, None if it is dropped, as ``_beat`` has it.
+
+    Of several with the same target out of ``_BEAT`` the first that has a value counts. Of EventData and UserData two
+    can be the same member: what the target is then, and that of members of objects in them (``DATA`` alone), only the
+    whole record tells.
+
+    Args:
+        path: Names of the objects that the member is in, and its own.
+    """
+    for depth in range(1, len(path) + 1):
+        joined = ".".join(path[:depth])
+        inside = joined in _HOLDERS and depth < len(path)
+        if inside or joined.startswith(_DOTTED):
+            if depth + inside < len(path):
+                return DATA
+            name = path[-1] if inside else joined.split(".", 2)[2]
+            return None if inside and name == "xml_name" else DATA + name
+    return _BEAT.get(".".join(path))
+
+
+def beat_paths(target: str) -> Iterator[tuple[str, ...]]:
+    """Paths that ``beat_target`` leads to a target out of ``_BEAT``."""
+    for joined, one in _BEAT.items():
+        if one == target:
+            parts = joined.split(".")
+            for cuts in product((False, True), repeat=len(parts) - 1):
+                path = [parts[0]]
+                for cut, part in zip(cuts, parts[1:], strict=True):
+                    path[len(path) - (not cut) :] = [part] if cut else [f"{path[-1]}.{part}"]
+                yield tuple(path)
 
 
 _Getter = Callable[[Sequence[Any]], Sequence[Any]]

@@ -52,6 +52,8 @@ FIELDS = [
     "IntegrityLevel",
     "Initiated",
     "Opcode",
+    "TwoWords",
+    "Two_Words",
 ]
 OTHERS = [
     "Message",
@@ -177,6 +179,31 @@ events = st.builds(
     st.dictionaries(st.sampled_from([*FIELDS, *OTHERS]), values, max_size=5),
     st.booleans(),
 )
+
+
+def beat(code: object, channel: object, members: dict[str, object], shape: int, *, ascii_only: bool) -> str:
+    """A line of Winlogbeat: of version 6, of later ones, or with dotted names."""
+    message, data = members.pop("Message", None), members
+    record: dict[str, object]
+    if shape == 0:
+        record = {"event_id": code, "log_name": channel, "event_data": data, "host": {"name": "HMI1"}}
+    elif shape == 1:
+        record = {"event": {"code": code}, "winlog": {"event_id": code, "channel": channel, "user_data": data}}
+    elif shape == 2:
+        record = {"winlog.channel": channel, "winlog": {"event_data": data}, "event.code": code}
+    else:
+        record = {"log_name": channel, "event_id": code, "user_data": {"User": "cmd"}, "event_data": data}
+    return json.dumps({"@timestamp": "2026-03-01T10:00:00Z", **record, "message": message}, ensure_ascii=ascii_only)
+
+
+beats = st.builds(
+    lambda code, channel, members, shape, ascii_only: beat(code, channel, members, shape, ascii_only=ascii_only),
+    st.sampled_from([1, "1", 11, 4688, "5156", 412, None]),
+    st.sampled_from([SYSMON, "Security", "Application", None]),
+    st.dictionaries(st.sampled_from([*FIELDS, *OTHERS, "a.b", "xml_name"]), values, max_size=5),
+    st.integers(0, 3),
+    st.booleans(),
+)
 odd = st.sampled_from(
     [
         "",
@@ -195,7 +222,7 @@ odd = st.sampled_from(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(logsources, details), min_size=1, max_size=6),
-    st.lists(st.one_of(events, events, events, odd), min_size=1, max_size=20),
+    st.lists(st.one_of(events, events, beats, odd), min_size=1, max_size=20),
     st.booleans(),
 )
 def test_the_sieve_changes_no_alert(rules: Any, lines: list[str], one_pass: bool) -> None:
@@ -246,3 +273,33 @@ def test_forgets_when_a_plan_does(kind: type[Sieve]) -> None:
             assert sieve.sift([*lines, nested]) == [batch, len(lines)]
     plan = engine.plan_of("windows.sysmon")
     assert plan is not None and plan.resets > 2
+
+
+def test_records_of_winlogbeat_are_passed_over_too() -> None:
+    rules = [({"category": "process_creation"}, {"one": {"CommandLine|contains": "whoami"}, "condition": "one"})] * 20
+    engine = Detector(compiled(rules))
+    sieve = BlockSieve(engine.plan_of)
+    lines = [
+        beat(code, SYSMON, {"CommandLine": text}, shape, ascii_only=True)
+        for shape in range(4)
+        for code in (1, 11)
+        for text in ("notepad", "cmd /c WhoAmI")
+    ]
+    assert sieve.sift_block("\n".join(lines).encode())[0].tolist() == [1, 5, 9, 13]
+    assert sieve.passed_over == {"windows.sysmon": 12}
+
+
+@pytest.mark.parametrize(("parent", "kept"), [("C:\\a.exe", [0, 1]), ("C:\\b.exe", [0, 1])])
+def test_what_depends_on_two_fields_is_read(parent: str, kept: list[int]) -> None:
+    detection = {"one": {"Image|fieldref": "ParentImage", "CommandLine|contains": "whoami"}, "condition": "one"}
+    engine = Detector(compiled([({"category": "process_creation"}, detection)] * 20))
+    lines = [event_line(Image="C:\\a.exe", ParentImage=parent, CommandLine=text) for text in ("whoami", "WHOAMI", "x")]
+    assert BlockSieve(engine.plan_of).sift_block("\n".join(lines).encode())[0].tolist() == kept
+
+
+def test_broken_utf8_is_read_whatever_it_is_in() -> None:
+    rules = [({"category": "process_creation"}, {"one": {"Image|contains": "x"}, "condition": "one"})] * 20
+    engine = Detector(compiled(rules))
+    line = event_line(Image="QQ").encode()
+    broken = [line.replace(b"QQ", b"\xff"), line.replace(b"Image", b"\xc3"), line, line.replace(b"QQ", "中".encode())]
+    assert BlockSieve(engine.plan_of).sift_block(b"\n".join(broken))[0].tolist() == [0, 1]

@@ -1,0 +1,251 @@
+"""The kernel of ``sensor.flat_json.Tables``: what became of lines like these before.
+
+It uses what is in ``_flat_json_kernels``; the cache folder's name carries a hash of both files.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, entry, hashed, inner, mixed, part
+
+PASS, READ, NEW, ALONE = -1, -2, -3, -4
+"""What becomes of lines of a group or a case: nobody asks about them; they have to be read; that is not known yet; each
+has to be looked at alone."""
+KEEP = -2
+"""The place of a member that cannot be worked out where it stands."""
+SOLE = -1
+"""Rank of a member that must be the only one in its place."""
+NO_CODE = 0
+"""Code of a column without a value."""
+FIRST, SECOND = 0, 1
+"""What the values are that tell groups apart; columns come after."""
+GROUP = -1
+"""What is asked of lines whose group is looked for."""
+ALL_DONE, FULL_VALUES, FULL_CASES = 0, 1, 2
+VALUES, LETTERS, CASES, CODES = 0, 1, 2, 3
+"""Places in ``used``."""
+
+
+@inner
+def _same(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> bool | np.bool_:
+    for at in range(begin, end, 8):
+        if letters[start] != part(words, at, end):
+            return False
+        start += 1
+    return True
+
+
+@inner
+def _copy(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> Num:
+    for at in range(begin, end, 8):
+        letters[start] = part(words, at, end)
+        start += 1
+    return start
+
+
+@inner
+def _value(
+    words: U64, begin: Num, end: Num, what: Num, slots: I32, hashes: U64, spots: I64, letters: U64, used: I64,
+    seed: np.uint64,
+) -> Num:  # fmt: skip
+    """Number of a value, ABSENT if there is no room for it."""
+    value = hashed(words, begin, end, seed + np.uint64(what))
+    slot = np.int64(value & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0:
+        number = np.int64(slots[slot])
+        if (
+            hashes[number] == value
+            and spots[0, number] == what
+            and spots[2, number] == end - begin
+            and _same(words, begin, end, letters, spots[1, number])
+        ):
+            return number
+        slot = (slot + 1) & (len(slots) - 1)
+    number = np.int64(used[VALUES])
+    start = used[LETTERS]
+    if 2 * number + 2 > len(slots) or start + ((end - begin + 7) >> 3) > len(letters):
+        return np.int64(ABSENT)
+    hashes[number] = value
+    spots[0, number] = what
+    spots[1, number] = start
+    spots[2, number] = end - begin
+    used[LETTERS] = _copy(words, begin, end, letters, start)
+    slots[slot] = number
+    used[VALUES] = number + 1
+    return number
+
+
+@inner
+def _case(asked: Num, vector: I32, width: Num, slots: I32, hashes: U64, spots: I64, codes: I32, used: I64,
+          seed: np.uint64) -> Num:  # fmt: skip
+    """Number of a case, ABSENT if there is no room for it."""
+    value = mixed(seed, np.uint64(asked + 1))
+    for place in range(width):
+        value = mixed(value, np.uint64(vector[place] + 1))
+    slot = np.int64(value & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0:
+        number = np.int64(slots[slot])
+        if hashes[number] == value and spots[0, number] == asked:
+            start = spots[1, number]
+            same = True
+            for place in range(width):
+                if codes[start + place] != vector[place]:
+                    same = False
+                    break
+            if same:
+                return number
+        slot = (slot + 1) & (len(slots) - 1)
+    number = np.int64(used[CASES])
+    start = used[CODES]
+    if 2 * number + 2 > len(slots) or start + width > len(codes):
+        return np.int64(ABSENT)
+    hashes[number] = value
+    spots[0, number] = asked
+    spots[1, number] = start
+    for place in range(width):
+        codes[start + place] = vector[place]
+    used[CODES] = start + width
+    slots[slot] = number
+    used[CASES] = number + 1
+    return number
+
+
+@entry
+def enter_again(slots: I32, hashes: U64, count: Num) -> None:
+    """Fill a table anew."""
+    for number in range(count):
+        slot = np.int64(hashes[number] & np.uint64(len(slots) - 1))
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (len(slots) - 1)
+        slots[slot] = number
+
+
+@entry
+def judge(
+    text: U8,
+    words: U64,
+    rows: I64,
+    at: Num,
+    first: I64,
+    lines: I64,
+    flags: U8,
+    names: I32,
+    values: I64,
+    widths: I64,
+    layers: I64,
+    places: I16,
+    ranks: I16,
+    whats: I32,
+    value_slots: I32,
+    value_hashes: U64,
+    value_spots: I64,
+    value_codes: I32,
+    letters: U64,
+    case_slots: I32,
+    case_hashes: U64,
+    case_spots: I64,
+    case_states: I32,
+    case_codes: I32,
+    used: I64,
+    best: I64,
+    vector: I32,
+    groups: I32,
+    outcomes: I32,
+    seed: np.uint64,
+) -> tuple[Num, Num]:
+    """Find the case of lines, and take in what is new.
+
+    ``rows`` are the lines to look at, from ``at`` on; ``text`` and the like see ``sensor.flat_json.Lines``, tables of
+    values and cases see ``Tables``. What is asked of groups: ``widths`` says how many columns, ``int64[asked]``;
+    ``layers`` how many of the two layers of the next three are in use; ``places`` which column a member fills, or
+    ABSENT or KEEP, ``int16[asked, 2, names]``; where several may fill one, that of the lowest of ``ranks`` does which
+    is not ``null``; ``whats`` says what the member's values are, from 2 on: the same value of the same kind has the
+    same code. ``best`` and ``vector`` are room for each column.
+
+    Fills in ``groups``, the case of each line's group (ABSENT if it has no first member), and ``outcomes``: PASS, READ,
+    NEW (a value or the group is not known) or ALONE, or the number of a case that is new.
+
+    Returns:
+        What ended it, and the place in ``rows`` at which to go on.
+    """
+    while at < len(rows):
+        row = rows[at]
+        outcomes[row] = ALONE
+        groups[row] = ABSENT
+        if lines[2, row] < 0:
+            at += 1
+            continue
+        for place in range(2):
+            vector[place] = ABSENT
+            member = lines[2 + place, row]
+            if member >= 0:
+                number = _value(
+                    words, values[0, member], values[1, member], place, value_slots, value_hashes, value_spots, letters,
+                    used, seed,
+                )  # fmt: skip
+                if number < 0:
+                    return FULL_VALUES, at
+                vector[place] = number
+        vector[2] = flags[2, row]
+        case = _case(GROUP, vector, 3, case_slots, case_hashes, case_spots, case_codes, used, seed)
+        if case < 0:
+            return FULL_CASES, at
+        groups[row] = case
+        asked = np.int64(case_states[case])
+        if asked < 0:
+            outcomes[row] = asked
+            at += 1
+            continue
+        width = widths[asked]
+        for place in range(width):
+            best[0, place] = ABSENT
+        keep = False
+        for layer in range(layers[asked]):
+            for member in range(first[row], first[row + 1]):
+                name = np.int64(names[member])
+                column = np.int64(places[asked, layer, name])
+                if column == ABSENT:
+                    continue
+                if column == KEEP:
+                    keep = True
+                    break
+                rank = np.int64(ranks[asked, layer, name])
+                other = best[0, column]
+                if rank == SOLE:
+                    if other >= 0:
+                        keep = True
+                        break
+                elif text[values[0, member]] == 110:  # null
+                    continue
+                if other < 0 or rank < best[1, column] or text[values[0, other]] == 110:
+                    best[0, column] = member
+                    best[1, column] = rank
+                    best[2, column] = whats[asked, layer, name]
+        if keep:
+            outcomes[row] = READ
+            at += 1
+            continue
+        known = True
+        for place in range(width):
+            member = best[0, place]
+            if member < 0 or text[values[0, member]] == 110:
+                vector[place] = NO_CODE
+                continue
+            number = _value(
+                words, values[0, member], values[1, member], best[2, place], value_slots, value_hashes, value_spots,
+                letters, used, seed,
+            )  # fmt: skip
+            if number < 0:
+                return FULL_VALUES, at
+            if value_codes[number] < 0:
+                known = False
+            vector[place] = value_codes[number]
+        outcomes[row] = NEW
+        if known:
+            case = _case(asked, vector, width, case_slots, case_hashes, case_spots, case_codes, used, seed)
+            if case < 0:
+                return FULL_CASES, at
+            outcomes[row] = case if case_states[case] == NEW else case_states[case]
+        at += 1
+    return ALL_DONE, at
