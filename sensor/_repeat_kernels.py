@@ -13,8 +13,14 @@ U64 = npt.NDArray[np.uint64]
 Num = int | np.int64
 
 NEITHER, REQUEST, RESPONSE = 0, 1, 2
-M_ROLE, M_KEY, M_PLAIN, M_SIZE = 0, 1, 2, 3
-SKIM_ROWS = 4
+M_ROLE, M_KEY, M_PLAIN, M_SIZE, M_VALUES, M_BODY, M_COUNT = 0, 1, 2, 3, 4, 5, 6
+SKIM_ROWS = 7
+NO_VALUES, BITS, WORDS = 0, 1, 2  # M_VALUES: bits from the lowest of each byte up, 16 bits with the high byte first
+
+# What a message stands for: how many (0: another one counts it), when, and the values of those it is not the first of.
+F_COUNT, F_EARLIEST, F_LATEST, F_LOW, F_HIGH = 0, 1, 2, 3, 4
+FACT_ROWS = 5
+NO_LOW, NO_HIGH = 1 << 62, -(1 << 62)  # no values
 _NOBODY, _CARRIED = -1, -2
 
 # A flow and key, its newest message and its newest request: together, for they are looked up together.
@@ -27,22 +33,42 @@ LINK_COLUMNS = 4
 
 
 @inner
+def _range(data: U8, at: Num, count: Num, kind: Num) -> tuple[Num, Num]:
+    """Smallest and largest of ``count`` values."""
+    low = np.int64(NO_LOW)
+    high = np.int64(NO_HIGH)
+    if kind == WORDS:
+        for i in range(count):
+            value = (np.int64(data[at + 2 * i]) << 8) | np.int64(data[at + 2 * i + 1])
+            low = min(low, value)
+            high = max(high, value)
+        return low, high
+    for i in range(0, count, 8):
+        mask = 255 if count - i >= 8 else (1 << (count - i)) - 1
+        byte = np.int64(data[at + (i >> 3)]) & mask
+        low = min(low, np.int64(1 if byte == mask else 0))
+        high = max(high, np.int64(1 if byte != 0 else 0))
+    return low, high
+
+
+@inner
 def _hash(data: U8, start: Num, size: Num, low: int, high: int, seed: np.uint64) -> np.uint64:
-    """Hash of a message without its bytes ``low`` to ``high - 1``."""
+    """Hash of the first ``size`` bytes of a message without its bytes ``low`` to ``high - 1``."""
     value = hashed(data, start, min(np.int64(low), size), seed ^ np.uint64(size))
     return hashed(data, start + high, size - high, value) if size > high else value
 
 
 @inner
-def _same(data: U8, offset: I64, length: I64, one: Num, other: Num, low: int, high: int) -> bool:
-    size = length[one]
-    if size != length[other]:
+def _same(data: U8, one: Num, other: Num, size: Num, low: int, high: int) -> bool:
+    """Whether the first ``size`` bytes of two messages are the same but for bytes ``low`` to ``high - 1``."""
+    if size > high and not alike(data, one + high, other + high, size - high):
         return False
-    a = offset[one]
-    b = offset[other]
-    if size > high and not alike(data, a + high, b + high, size - high):
-        return False
-    return alike(data, a, b, min(np.int64(low), size))
+    return alike(data, one, other, min(np.int64(low), size))
+
+
+@inner
+def _same_message(data: U8, offset: I64, length: I64, one: Num, other: Num, low: int, high: int) -> bool:
+    return length[one] == length[other] and _same(data, offset[one], offset[other], length[one], low, high)
 
 
 @inner
@@ -101,7 +127,7 @@ def find(
         flow: Flow of each, from 0 up, ``int64[n]``.
         direction: 0 or 1.
         time: Nanoseconds.
-        skim: ``int64[SKIM_ROWS, n]``: role, key within the flow, whether it is plain, size to compare.
+        skim: ``int64[SKIM_ROWS, n]``, see ``sensor.base.Repeat``.
         left: Per flow 1 where every message is decoded, ``int64[flows]``.
         carried_flow: Flows of requests that wait since earlier batches.
         carried_key: Their keys.
@@ -116,7 +142,7 @@ def find(
         links: What a message has to do with others, filled with -1, ``int32[n, LINK_COLUMNS]``.
         keep: Filled in: 1 for messages to decode, ``int64[n]``.
         facts: Filled in: how many messages each stands for (0: another one counts it), earliest and latest time of
-            them, ``int64[3, n]``.
+            them, smallest and largest value of the others among them, ``int64[FACT_ROWS, n]``.
     """
     n = len(offset)
     role = skim[M_ROLE]
@@ -128,9 +154,11 @@ def find(
         slots[at, T_KEY] = carried_key[c]
         slots[at, T_LAST] = _CARRIED
     for i in range(n):
-        facts[0, i] = 1
-        facts[1, i] = time[i]
-        facts[2, i] = time[i]
+        facts[F_COUNT, i] = 1
+        facts[F_EARLIEST, i] = time[i]
+        facts[F_LATEST, i] = time[i]
+        facts[F_LOW, i] = NO_LOW
+        facts[F_HIGH, i] = NO_HIGH
         keep[i] = 1
         if left[flow[i]] != 0:
             continue
@@ -157,7 +185,9 @@ def find(
             if skim[M_SIZE, request] != skim[M_SIZE, i]:
                 continue
             links[i, L_ASKED] = request
-        content[i] = _hash(data, offset[i], length[i], low, high, seed)
+        kind = skim[M_VALUES, i]
+        body = length[i] if kind == NO_VALUES else skim[M_BODY, i]  # values may differ: their range is told
+        content[i] = _hash(data, offset[i], body, low, high, seed ^ np.uint64(length[i]))
         mixed = content[i]
         if request >= 0:
             mixed ^= content[request] * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -174,14 +204,21 @@ def find(
                 and direction[other] == direction[i]
                 and time[other] // span == stretch
                 and (links[other, L_ASKED] >= 0) == (request >= 0)
-                and _same(data, offset, length, other, i, low, high)
-                and (request < 0 or _same(data, offset, length, np.int64(links[other, L_ASKED]), request, low, high))
+                and length[other] == length[i]
+                and skim[M_VALUES, other] == kind
+                and skim[M_BODY, other] == skim[M_BODY, i]
+                and _same(data, offset[other], offset[i], body, low, high)
+                and (request < 0 or _same_message(data, offset, length, links[other, L_ASKED], request, low, high))
             ):
                 keep[i] = 0
-                facts[0, other] += facts[0, i]
-                facts[0, i] = 0
-                facts[1, other] = min(facts[1, other], time[i])
-                facts[2, other] = max(facts[2, other], time[i])
+                facts[F_COUNT, other] += facts[F_COUNT, i]
+                facts[F_COUNT, i] = 0
+                facts[F_EARLIEST, other] = min(facts[F_EARLIEST, other], time[i])
+                facts[F_LATEST, other] = max(facts[F_LATEST, other], time[i])
+                if kind != NO_VALUES and not alike(data, offset[other] + body, offset[i] + body, length[i] - body):
+                    least, most = _range(data, offset[i] + body, skim[M_COUNT, request], kind)
+                    facts[F_LOW, other] = min(facts[F_LOW, other], least)
+                    facts[F_HIGH, other] = max(facts[F_HIGH, other], most)
                 break
             at = (at + 1) & (size - 1)
     # What is decoded has to meet the same partner as it would among all, and to leave the same requests open: the
@@ -194,7 +231,7 @@ def find(
         if role[i] == REQUEST:
             if after >= 0 and role[after] == REQUEST:
                 keep[slots[links[i, L_PLACE], T_NEWEST]] = 1
-        elif facts[0, i] != 0:
+        elif facts[F_COUNT, i] != 0:
             back = np.int64(links[i, L_BEFORE])
             while back >= 0:
                 keep[back] = 1

@@ -91,11 +91,13 @@ class Repeat:
     """How messages of a protocol are told to be the same without decoding them; see ``sensor/repeats.py``.
 
     Attributes:
-        skim: Kernel ``skim(data, offset, length, direction, flow, out, left)``. It fills ``out``, ``int64[4, n]``:
-            role (0 neither, 1 request, 2 response, as the ``PairRule`` would say), pairing key within the flow (equal
-            where all columns of ``PairRule.keys`` are), 1 for a message that is certain to be joined with its
-            likes and to have no ``error.code``, and a size that has to be equal on request and response. It sets
-            ``left[flow]`` to 1 for a flow with any message that is not whole and well-formed.
+        skim: Kernel ``skim(data, offset, length, direction, flow, out, left)``. It fills ``out``, zeros before,
+            ``int64[7, n]``: role (0 neither, 1 request, 2 response, as the ``PairRule`` would say), pairing key within
+            the flow (equal where all columns of ``PairRule.keys`` are), 1 for a message that is certain to be joined
+            with its likes and to have no ``error.code``, and a size that has to be equal on request and response. For
+            responses that are joined whatever their values are: how these lie (``BITS`` or ``WORDS`` of
+            ``sensor._repeat_kernels``), and where in the message they begin; and for their requests, how many. It
+            sets ``left[flow]`` to 1 for a flow with any message that is not whole and well-formed.
         number: Bytes of a message, first and behind the last, that differ between messages that are the same.
         key: The pairing key out of the columns of ``PairRule.keys``, null where one is null.
     """

@@ -12,7 +12,7 @@ import polars as pl
 
 from sensor.base import Decoder, SensorLimits
 from sensor.pair import FLOW, TIME
-from sensor.repeats import COUNT, EARLIEST, LATEST
+from sensor.repeats import COUNT, EARLIEST, HIGHEST, LATEST, LOWEST, MARKS
 
 DIRECTION = "_direction"
 """Column a table has until here: 0 from the client, 1 from the server, ``Int64``."""
@@ -36,12 +36,16 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
     keys = [name for name in decoder.keys if name in table.columns]
     weighed = COUNT in table.columns
     if table.is_empty() or (not keys and not weighed):
-        return table.drop(COUNT, EARLIEST, LATEST, strict=False)
+        return table.drop(MARKS, strict=False)
     alone = pl.lit(False) if decoder.verbatim is None else decoder.verbatim.fill_null(True)
     if "error.code" in table.columns:
         alone = alone | pl.col("error.code").is_not_null()
     low, high = f"{decoder.name}.value_min", f"{decoder.name}.value_max"
     spans = [name for name in (low, high) if name in table.columns]
+    if LOWEST in table.columns:
+        table = table.with_columns(
+            pl.min_horizontal(low, LOWEST).alias(low), pl.max_horizontal(high, HIGHEST).alias(high)
+        )
     slim = table.select(
         FLOW,
         DIRECTION,
@@ -82,5 +86,5 @@ def collapse(table: pl.DataFrame, decoder: Decoder, span_ns: int = SensorLimits(
         *spans,
     )
     facts = pl.concat([facts, single]).sort("_row")
-    table = table.drop(COUNT, EARLIEST, LATEST) if weighed else table
+    table = table.drop(MARKS, strict=False) if weighed else table
     return table[facts["_row"]].with_columns(facts.drop("_row").get_columns())

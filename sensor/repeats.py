@@ -3,7 +3,8 @@
 Most messages on a plant's network are the same question and the same answer, but for a transaction number.
 ``sensor.collapse`` joins them, so decoding every one of them is work for nothing. A protocol that publishes a
 ``Repeat`` has its messages skimmed: those that are byte for byte the same as an earlier one of their flow and
-direction, answer to byte for byte the same request, and are certain to be joined, are counted and not decoded.
+direction, answer to byte for byte the same request, and are certain to be joined, are counted and not decoded. Where
+an event tells the range of values only, values may differ: they are compared, not decoded.
 Whatever a skim is not certain about is decoded, and a flow with any message that is not whole is left alone.
 
 What comes out is what would come out without it: ``tests/sensor/test_repeats.py`` compares the two.
@@ -26,6 +27,9 @@ _SEED = secrets.randbits(62)  # an attacker who knew it could make messages that
 
 COUNT, EARLIEST, LATEST = "_count", "_earliest", "_latest"
 """Columns of rows that stand for several messages: how many, and ns of the first and the last, all ``Int64``."""
+LOWEST, HIGHEST = "_lowest", "_highest"
+"""Columns beside them where values differ: smallest and largest of those that are not decoded, or null."""
+MARKS = (COUNT, EARLIEST, LATEST, LOWEST, HIGHEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,9 @@ class Chosen:
 
     Attributes:
         rows: Their rows in the batch, ``int64[m]``.
-        facts: How many messages each stands for (0: it is decoded for its partner's sake only), and the earliest
-            and latest time of them (ns), ``int64[3, m]``; None where each stands for itself.
+        facts: How many messages each stands for (0: it is decoded for its partner's sake only), the earliest and
+            latest time of them (ns), and the smallest and largest value of those among them that are not decoded,
+            ``int64[FACT_ROWS, m]``; None where each stands for itself.
     """
 
     rows: I64
@@ -54,10 +59,19 @@ class Chosen:
         return PduBatch(data=data, offset=ends - columns["length"], **columns)
 
     def columns(self, begin: int, messages: I64) -> list[pl.Series]:
-        """``COUNT``, ``EARLIEST`` and ``LATEST`` of decoded rows; ``messages`` count from ``begin``."""
+        """``MARKS`` of decoded rows, the last two only where there are any; ``messages`` count from ``begin``."""
+        from sensor._repeat_kernels import F_HIGH, F_LOW
+
         assert self.facts is not None
         facts = self.facts[:, begin + messages]
-        return [pl.Series(name, facts[i]) for i, name in enumerate((COUNT, EARLIEST, LATEST))]
+        columns = [pl.Series(name, facts[i]) for i, name in enumerate((COUNT, EARLIEST, LATEST))]
+        differ = facts[F_LOW] <= facts[F_HIGH]
+        if differ.any():
+            columns += [
+                pl.Series(name, facts[row]).set(pl.Series(~differ), None)
+                for name, row in ((LOWEST, F_LOW), (HIGHEST, F_HIGH))
+            ]
+        return columns
 
 
 def every(count: int) -> Chosen:
@@ -86,7 +100,7 @@ def choose(
     Returns:
         None if every message has to be decoded.
     """
-    from sensor._repeat_kernels import LINK_COLUMNS, SKIM_ROWS, SLOT_COLUMNS, find
+    from sensor._repeat_kernels import FACT_ROWS, LINK_COLUMNS, SKIM_ROWS, SLOT_COLUMNS, find
 
     count = len(batch)
     if count == 0 or places.min() < 0:
@@ -101,7 +115,7 @@ def choose(
         left[flows == one] = 1
     carried_flow, carried_key = _carried(rule, state, flows)
     keep = np.empty(count, np.int64)
-    facts = np.empty((3, count), np.int64)
+    facts = np.empty((FACT_ROWS, count), np.int64)
     size = 1 << (2 * (count + len(carried_flow))).bit_length()
     find(
         data,

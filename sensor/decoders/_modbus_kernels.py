@@ -535,10 +535,13 @@ def skim(data: U8, offset: I64, length: I64, direction: I64, flow: I64, out: I64
             if quantity < 1 or quantity > (2000 if code < 3 else 125) or _u16(data, at + 8) + quantity > 65536:
                 continue
             out[3, i] = (quantity + 7) // 8 if code < 3 else 2 * quantity
+            out[6, i] = quantity
         else:
             if have < 10 or np.int64(data[at + 8]) != have - 9:
                 continue
             if code > 2 and (have - 9) % 2 != 0:
                 continue
             out[3, i] = have - 9
+            out[4, i] = 1 if code < 3 else 2
+            out[5, i] = 9
         out[2, i] = 1

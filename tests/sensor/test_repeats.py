@@ -144,7 +144,8 @@ def traffic(seed: int, count: int, kind: str) -> list[tuple[int, int, bytes]]:
             open_.append((flow, number, address))
             if kind == "modbus":
                 code = random_.choice((1, 3, 3, 3, 6))
-                out.append((flow, 0, modbus(number, 1, struct.pack(">BHH", code, address, 1))))
+                quantity = random_.choice((1, 1, 2, 11)) if code < 5 else 1
+                out.append((flow, 0, modbus(number, 1, struct.pack(">BHH", code, address, quantity))))
             else:
                 out.append((flow, 0, s7_read(number, address)))
         elif choice < 0.92:
@@ -152,8 +153,11 @@ def traffic(seed: int, count: int, kind: str) -> list[tuple[int, int, bytes]]:
                 flow, number, _ = open_[-1] if random_.random() < 0.6 else random_.choice(open_)
             value = random_.choice((5, 5, 5, 6))
             if kind == "modbus":
+                some = random_.randbytes(22)
                 body = random_.choice(
-                    (bytes([3, 2, 0, value]),) * 6 + (bytes([1, 1, value]), b"\x83\x02", bytes([3, 4, 0, 0, 0, value]))
+                    (bytes([3, 2, 0, value]),) * 4
+                    + (bytes([3, 2, *some[:2]]), bytes([3, 4, 0, 0, *some[:2]]), bytes([3, 22, *some]))
+                    + (bytes([1, 1, value]), bytes([1, 1, some[0]]), bytes([1, 2, *some[:2]]), b"\x83\x02")
                 )
                 out.append((flow, 1, modbus(number, 1, body)))
             else:
@@ -202,6 +206,37 @@ def test_polls_are_not_decoded() -> None:
     assert chosen.facts[0].tolist() == [500, 500]
     (table,) = run(MODBUS, [batch], repeats=True)
     assert table["event.count"].to_list() == [500, 500]
+
+
+@pytest.mark.parametrize(
+    ("function", "quantity", "answers", "range_"),
+    [
+        (3, 2, [b"\0\5\0\7", b"\0\1\xff\xfe", b"\0\5\0\7"], (1, 65534)),
+        (4, 1, [b"\x80\0", b"\x7f\xff", b"\x80\1"], (0x7FFF, 0x8001)),
+        (1, 3, [b"\x07", b"\xff", b"\x0f"], (1, 1)),  # bits beyond the third say nothing
+        (2, 10, [b"\0\xfc", b"\0\4", b"\1\0"], (0, 1)),
+        (2, 10, [b"\0\xfc", b"\0\4", b"\0\0"], (0, 0)),
+    ],
+)
+def test_polls_whose_values_differ_are_not_decoded(
+    function: int, quantity: int, answers: list[bytes], range_: tuple[int, int]
+) -> None:
+    """Only the range of the values is told of them, and it spans all."""
+    messages = []
+    for number, answer in enumerate(answers):
+        messages.append((1, 0, modbus(number, 1, struct.pack(">BHH", function, 0, quantity))))
+        messages.append((1, 1, modbus(number, 1, bytes([function, len(answer)]) + answer)))
+    batch = batch_of(messages, 0)
+    still = batch.timestamp // 1_000_000
+    batch = PduBatch(**{**{n: getattr(batch, n) for n in batch.__slots__}, "timestamp": still})
+    assert MODBUS.repeat is not None
+    chosen = choose(batch, MODBUS.repeat, PairState(), batch.flow)
+    assert chosen is not None
+    assert chosen.rows.tolist() == [0, 1]
+    for repeats in (True, False):
+        (table,) = run(MODBUS, [batch], repeats=repeats)
+        assert table["event.count"].to_list() == [3, 3]
+        assert (table["modbus.value_min"][1], table["modbus.value_max"][1]) == range_
 
 
 def test_requests_that_wait_need_no_kernel_of_another_type() -> None:
