@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from correlate.keywords import Keywords
-from correlate.lines import DEEP_NAMES, OTHERWISE, PLAIN, REWRITTEN, UNNAMED, PlanOf, Sieve, compared, judged
+from correlate.lines import DEEP_NAMES, OTHERWISE, PLAIN, REWRITTEN, UNNAMED, PlanOf, Sieve, compared, judged, kind_of
 from correlate.match import Kind, Plan
 from event.channels import SECURITY, dataset_of
 from sensor.flat_json import (
@@ -26,6 +26,7 @@ from sensor.flat_json import (
     DEEP,
     DEEP_FIRST,
     DEEP_SECOND,
+    DEPENDS,
     FLAT_FIRST,
     FLAT_SECOND,
     GROUP,
@@ -225,9 +226,44 @@ class BlockSieve(Sieve):
             self._look_at_values()
             self._look_at_cases()
             some = outcomes[rows]
-            met = some >= 0
-            outcomes[rows[met]] = tables.cases.states[some[met]]
+            met = rows[some >= 0]
+            cases = some[some >= 0]
+            outcomes[met] = tables.cases.states[cases]
+            depends = outcomes[met] == DEPENDS
+            if depends.any():
+                self._compare(lines, met[depends], cases[depends], outcomes)
             rows = rows[some == NEW]
+
+    def _compare(self, lines: Lines, rows: I64, cases: I32, outcomes: I32) -> None:
+        """Decide lines of cases that depend on how fields compare."""
+        asked = self._tables.cases.spots[0, cases]
+        for number in np.unique(asked).tolist():
+            questions = self._by_number[number]
+            kind = questions.kind
+            here = np.flatnonzero(asked == number)
+            some = rows[here]
+            outcomes[some] = PASS
+            texts = {
+                name: [self._text(lines, questions, row, name) for row in some.tolist()] for name in compared(kind)
+            }
+            codes = _by_field(kind, self._tables.vectors(cases[here].astype(np.int64), questions.asked.width))
+            for matched in questions.plan.match_kind(kind, len(here), codes, texts, None).values():
+                outcomes[some[matched]] = READ
+
+    def _text(self, lines: Lines, questions: _Questions, row: int, field: str) -> str | None:
+        """The text of a field of a line, chosen as ``judge`` chooses it."""
+        best: tuple[int, int, str] | None = None
+        data = lines.text
+        for member in range(int(lines.first[row]), int(lines.first[row + 1])):
+            for layer, target, rank, rewrite in _targets(questions, self._reader.names.paths[int(lines.names[member])]):
+                if target == field and rank is not None and (best is None or (layer, rank) < best[:2]):
+                    value = orjson.loads(data[lines.values[0, member] : lines.values[1, member]].tobytes())
+                    text = text_of(value)
+                    if text is not None and rewrite is not None:
+                        text = rewrite(text)
+                    if text is not None:
+                        best = layer, rank, text
+        return None if best is None else best[2]
 
     def _look_at_values(self) -> None:
         """Find the codes of new values."""
@@ -256,8 +292,7 @@ class BlockSieve(Sieve):
                     tables.cases.states[case] = group.state
             else:
                 questions = self._by_number[number]
-                matched = _matched(questions, tables.vectors(cases, questions.asked.width))
-                tables.cases.states[cases] = np.where(matched, READ, PASS)
+                tables.cases.states[cases] = _states(questions, tables.vectors(cases, questions.asked.width))
         self._seen_cases = count
 
     def _value(self, number: int) -> Any:
@@ -272,10 +307,9 @@ class BlockSieve(Sieve):
             return _Group(dataset, PASS)
         plan, exact = planned
         values = {"event.code": code, "winlog.channel": channel}
-        if not exact or any(name not in values for name in plan.telling):
+        if not exact:
             return _Group(dataset, READ)
-        told = tuple(int(plan.columns[name].encode_values([values[name]])[0]) for name in plan.telling)
-        kind = plan.kind(told)
+        kind = kind_of(plan, values)
         if not judged(dataset, kind) or not _are_apart(kind):
             return _Group(dataset, READ)
         if not kind.trees:
@@ -349,13 +383,26 @@ class Words:
     def suspects(self, data: bytes, lines: Lines, rows: I64) -> I64:
         """Those of some lines that a keyword can be in."""
         begins, ends = lines.begins[rows], lines.ends[rows]
+        plain = np.zeros(len(lines.ends), bool)
         size = int((ends - begins).sum())
         if size >= _SOME * len(data):
-            found = self._keywords.suspects(data, lines.ends + 1, lines.flag(1))
-            return np.intersect1d(found, rows, assume_unique=True)
-        pieces = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        found = self._keywords.suspects(b"\n".join(pieces), np.cumsum(ends - begins + 1), lines.flag(1)[rows])
-        return rows[found]
+            found = self._keywords.suspects(data, lines.ends + 1, plain)
+            found = np.intersect1d(found, rows, assume_unique=True)
+        else:
+            pieces = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+            found = rows[self._keywords.suspects(b"\n".join(pieces), np.cumsum(ends - begins + 1), plain[rows])]
+        spelled = rows[lines.flag(1)[rows]]
+        if not len(spelled):
+            return found
+        # Letters by their numbers and slashes with a backslash before them: spelled as we spell them.
+        begins, ends = lines.begins[spelled], lines.ends[spelled]
+        pieces = [
+            orjson.dumps(orjson.loads(data[begin:end]))
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
+        ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)) + 1)
+        more = self._keywords.suspects(b"\n".join(pieces), ends, plain[spelled])
+        return np.concatenate([found, spelled[more]])
 
 
 def _targets(
@@ -404,22 +451,25 @@ def _codes(what: _What, spelled: Sequence[bytes]) -> list[int]:
 
 
 def _are_apart(kind: Kind) -> bool:
-    """Whether each field that is compared with another one is compared with that one only."""
+    """Whether each field that is compared with another one is compared with that one only, so that each may hold."""
     return len(kind.references) <= _MOST_REFERENCES and len(compared(kind)) == 2 * len(kind.references)
 
 
-def _matched(questions: _Questions, vectors: I32) -> npt.NDArray[np.bool_]:
-    """Cases that a rule matches, or might if fields compare in some way that is not told here."""
+def _states(questions: _Questions, vectors: I32) -> npt.NDArray[np.int64]:
+    """States of cases: READ if a rule matches, DEPENDS if one may, as fields compare."""
     kind = questions.kind
-    codes = {name: vectors[:, column].astype(np.int64) for column, name in enumerate(kind.fields)}
     count = len(vectors)
-    matched = np.zeros(count, bool)
+    states = np.full(count, PASS)
     for holds in product((False, True), repeat=len(kind.references)):
         same = [one for one, so in zip(kind.references, holds, strict=True) if so]
         texts = {name: ["-"] * count for _, one, other, _ in same for name in (one, other)}
-        for rows in questions.plan.match_kind(kind, count, codes, texts, None).values():
-            matched[rows] = True
-    return matched
+        for rows in questions.plan.match_kind(kind, count, _by_field(kind, vectors), texts, None).values():
+            states[rows] = DEPENDS if kind.references else READ
+    return states
+
+
+def _by_field(kind: Kind, vectors: I32) -> dict[str, I64]:
+    return {name: vectors[:, column].astype(np.int64) for column, name in enumerate(kind.fields)}
 
 
 def _is_utf8(data: bytes) -> bool:

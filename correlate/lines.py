@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -220,9 +220,8 @@ class Sieve:
             plan, exact = planned
             group = _Group(dataset, asked=True)
             values = {"event.code": code, "winlog.channel": channel}
-            if exact and all(name in values for name in plan.telling):
-                told = tuple(int(plan.columns[name].encode_values([values[name]])[0]) for name in plan.telling)
-                kind = plan.kind(told)
+            if exact:
+                kind = kind_of(plan, values)
                 asked = dict.fromkeys([*kind.fields, *compared(kind)])
                 rewritten = dataset == SECURITY and str(code) in REWRITTEN
                 if judged(dataset, kind) and not rewritten and shape.several.isdisjoint(asked):
@@ -340,6 +339,14 @@ class SievedLines:
             account.events[dataset] = account.events.get(dataset, 0) + count
 
 
+def kind_of(plan: Plan, values: Mapping[str, Any]) -> Kind:
+    """The kind of events that have these values in some fields."""
+    told = [
+        int(plan.columns[name].encode_values([values[name]])[0]) if name in values else None for name in plan.telling
+    ]
+    return plan.kind(tuple(told))
+
+
 def judged(dataset: str, kind: Kind) -> bool:
     """Whether the fields that the rules of a kind ask about are members of its events, and not all events match."""
     if dataset == "windows.windefend" or kind.certain:
@@ -366,4 +373,5 @@ __all__ = [
     "SievedLines",
     "compared",
     "judged",
+    "kind_of",
 ]

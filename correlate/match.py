@@ -282,7 +282,7 @@ class Plan:
         ]
         if key is not None and kept_in is not None and kept is None and self._is_large():
             cache.write_passes(kept_in, key, self.dump())
-        self._kinds: dict[tuple[int, ...], Kind] = {}
+        self._kinds: dict[tuple[int | None, ...], Kind] = {}
         self._kept = 0
         self.seconds = [0.0] * len(self._numbered.trees)
         self.shared_seconds = 0.0
@@ -308,17 +308,22 @@ class Plan:
         dumped[_LAYOUT] = self._layout.dump()
         return {field: blob for field, blob in dumped.items() if blob is not None}
 
-    def kind(self, told: tuple[int, ...]) -> Kind:
-        """What is left of the rules for events with these signatures of the telling fields."""
+    def kind(self, told: tuple[int | None, ...]) -> Kind:
+        """What is left of the rules for events with these signatures of the telling fields; None: it is not told."""
         found = self._kinds.get(told)
         if found is None:
             holds: set[int] = set()
             for field, code in zip(self.telling, told, strict=True):
-                holds |= self.columns[field].sets[code]
+                if code is not None:
+                    holds |= self.columns[field].sets[code]
             candidates = set(self._layout.untold)
             for atom in holds:
                 candidates.update(self._layout.by_telling.get(atom, ()))
             known = {atom: atom in holds for atom in self._telling_atoms}
+            if None in told:
+                candidates = set(range(len(self._numbered.trees)))
+                open_fields = {field for field, code in zip(self.telling, told, strict=True) if code is None}
+                known = {atom: so for atom, so in known.items() if self._numbered.atoms[atom][0] not in open_fields}
             with cache.uncollected():
                 found = self._kinds[told] = Kind(self._numbered, sorted(candidates), known)
             self._kept += ENTRY * (1 + len(found.certain) + len(found.trees))

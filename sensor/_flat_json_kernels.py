@@ -35,6 +35,7 @@ ABSENT = -1
 DONE, UNKNOWN, FULL_LINES, FULL_MEMBERS = 0, 1, 2, 3
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 _BAD = -1
+_MOST_DIGITS, _MOST_POWER_DIGITS = 200, 2  # of a number that is a double for sure: less than 10 to the 300
 
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
@@ -268,11 +269,11 @@ def _digits(text: U8, at: Num) -> Num:
 
 @inner
 def _number(text: U8, at: Num) -> Num:
-    """End of a number, -1 if it is bad."""
+    """End of a number, -1 if it is bad or could be too large."""
     if text[at] == 45:
         at += 1
     end = _digits(text, at)
-    if end == at or (text[at] == 48 and end > at + 1):
+    if end == at or (text[at] == 48 and end > at + 1) or end - at > _MOST_DIGITS:
         return np.int64(_BAD)
     at = end
     if text[at] == 46:
@@ -285,7 +286,7 @@ def _number(text: U8, at: Num) -> Num:
         if text[at] == 43 or text[at] == 45:
             at += 1
         end = _digits(text, at)
-        if end == at:
+        if end == at or end - at > _MOST_POWER_DIGITS:
             return np.int64(_BAD)
         at = end
     return at

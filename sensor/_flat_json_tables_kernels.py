@@ -9,9 +9,9 @@ import numpy as np
 
 from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, entry, hashed, inner, mixed, part
 
-PASS, READ, NEW, ALONE = -1, -2, -3, -4
+PASS, READ, NEW, ALONE, DEPENDS = -1, -2, -3, -4, -5
 """What becomes of lines of a group or a case: nobody asks about them; they have to be read; that is not known yet; each
-has to be looked at alone."""
+has to be looked at alone; or, for a case, what is no column decides."""
 KEEP = -2
 """The place of a member that cannot be worked out where it stands."""
 SOLE = -1
@@ -164,7 +164,7 @@ def judge(
     same code. ``best`` and ``vector`` are room for each column.
 
     Fills in ``groups``, the case of each line's group (ABSENT if it has no first member), and ``outcomes``: PASS, READ,
-    NEW (a value or the group is not known) or ALONE, or the number of a case that is new.
+    NEW (a value or the group is not known) or ALONE, or the number of a case that is new or DEPENDS.
 
     Returns:
         What ended it, and the place in ``rows`` at which to go on.
@@ -246,6 +246,7 @@ def judge(
             case = _case(asked, vector, width, case_slots, case_hashes, case_spots, case_codes, used, seed)
             if case < 0:
                 return FULL_CASES, at
-            outcomes[row] = case if case_states[case] == NEW else case_states[case]
+            state = case_states[case]
+            outcomes[row] = case if state in (NEW, DEPENDS) else state
         at += 1
     return ALL_DONE, at

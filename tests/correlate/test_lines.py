@@ -214,6 +214,8 @@ odd = st.sampled_from(
         '{"a": 1}',
         '{"EventID":1,"EventID":11,"Image":"cmd.exe"}',
         '{"EventID":1,}',
+        '{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Image":1e999}',
+        '{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Image":-12.5e-3}',
         '{"Event": {"System": {"EventID": 1}, "EventData": {"Image": "cmd"}}}',
     ]
 )
@@ -249,7 +251,9 @@ def test_escapes_do_not_hide_keywords() -> None:
     hidden = event_line(CommandLine="x").replace('"x"', '"\\u006dimikatz"')
     folder = event_line(CommandLine="C:\\users\\x")
     engine = Detector(ruleset)
+    slash = event_line(CommandLine="x/y").replace("/y", "\\/y")
     assert Sieve(engine.plan_of).sift([hidden.encode(), folder.encode()]) == [0]
+    assert BlockSieve(engine.plan_of).sift_block("\n".join([slash, hidden, folder]).encode())[0].tolist() == [1]
     for sieve in (BY_LINE, BY_BLOCK):
         assert alerts(ruleset, [hidden, folder], sieve=sieve) == {("00000000-0000-4000-8000-000000000000", "0")}
 
@@ -289,8 +293,8 @@ def test_records_of_winlogbeat_are_passed_over_too() -> None:
     assert sieve.passed_over == {"windows.sysmon": 12}
 
 
-@pytest.mark.parametrize(("parent", "kept"), [("C:\\a.exe", [0, 1]), ("C:\\b.exe", [0, 1])])
-def test_what_depends_on_two_fields_is_read(parent: str, kept: list[int]) -> None:
+@pytest.mark.parametrize(("parent", "kept"), [("C:\\a.exe", [0, 1]), ("c:\\A.EXE", [0, 1]), ("C:\\b.exe", [])])
+def test_what_depends_on_two_fields_is_read_if_they_compare_so(parent: str, kept: list[int]) -> None:
     detection = {"one": {"Image|fieldref": "ParentImage", "CommandLine|contains": "whoami"}, "condition": "one"}
     engine = Detector(compiled([({"category": "process_creation"}, detection)] * 20))
     lines = [event_line(Image="C:\\a.exe", ParentImage=parent, CommandLine=text) for text in ("whoami", "WHOAMI", "x")]
