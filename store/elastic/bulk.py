@@ -36,6 +36,10 @@ MOST_FRAMES = 64
 """Tables of an index that wait before they become one: each is looked at when the next comes."""
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 20.0
+WAIT_SECONDS = 60.0
+"""How long the cluster may wait for a shard that is not there, before it says so; at most half of a request's time."""
+COPIES_SECONDS = 10.0
+"""How long the first documents of a new index wait for all of its copies."""
 _FILTER = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -102,6 +106,9 @@ class Bulk:
         self._luck = random.Random()  # noqa: S311 - pauses, not secrets
         self.touched: set[str] = set()
         """Indices written since the last refresh."""
+        self.new: set[str] = set()
+        """Indices that these documents may be the first of: a replica is not there at once, and were its node to die
+        before, the index would have no copy left. So the first request waits for all copies, if not for ever."""
 
     # From the thread that appends.
 
@@ -240,12 +247,21 @@ class Bulk:
             Positions that want another try, and why; None if all are settled.
         """
         everything = list(range(frame.height))
+        params = {"filter_path": _FILTER}
+        seconds = min(WAIT_SECONDS, self._client.seconds / 2)
+        new = index in self.new
+        if new:
+            params["wait_for_active_shards"] = "all"
+            seconds = min(seconds, COPIES_SECONDS)
+        params["timeout"] = f"{seconds * 1000:.0f}ms"
         try:
             answer = self._client.ask(
-                "POST", f"/{part(index)}/_bulk", body, params={"filter_path": _FILTER}, kind=NDJSON, good=(400, 413)
+                "POST", f"/{part(index)}/_bulk", body, params=params, kind=NDJSON, good=(400, 413)
             )
         except Unreachable as error:
             return everything, error
+        if new:
+            self.new.discard(index)
         self.counters.add(requests=1, bytes=len(body))
         if answer.status in (400, 413):
             if frame.height == 1:
@@ -300,7 +316,11 @@ class Bulk:
         self.counters.add(created=created, duplicates=duplicates)
         if bad:
             self._park(index, frame[bad], reasons, rest=rest, started=started)
-        return (again, Unreachable(f"the cluster is too busy: {trouble}", where=self._client.where)) if again else None
+        return (
+            (again, Unreachable(f"the cluster does not take it now: {trouble}", where=self._client.where))
+            if again
+            else None
+        )
 
     def _park(self, index: str, frame: pl.DataFrame, reasons: list[str], *, rest: bool, started: float) -> None:
         """Put away what the cluster refuses, after a try without the part that it may refuse for its form."""

@@ -26,6 +26,10 @@ NDJSON = "application/x-ndjson"
 _KINDS = (JSON, NDJSON, "application/vnd.elasticsearch+json", "application/vnd.elasticsearch+x-ndjson")
 REQUEST_SECONDS = 120.0
 """How long one request may take; a node that hangs holds a connection no longer."""
+FIRST_REST = 5.0
+LONGEST_REST = 600.0
+"""Seconds for which a node that failed is left alone while others answer, doubled each time. One that hangs costs
+whoever asks it ``REQUEST_SECONDS``, and all connections ask it before the first of them knows."""
 
 
 class _Bytes(elastic_transport.Serializer):
@@ -112,6 +116,7 @@ class Client:
                     hint="name a file with the API key or the password in [store] of jianmen.toml",
                 )
         self.where = ", ".join(shown(url) for url in urls)
+        self.seconds = seconds
         more: dict[str, Any] = {}
         if user is not None:
             more["basic_auth"] = user
@@ -137,7 +142,11 @@ class Client:
             request_timeout=seconds,
             max_retries=max(1, len(urls) - 1),
             retry_on_status=(),
-            retry_on_timeout=False,
+            # A node that hangs must not hold up what another one can do. What is sent again is harmless: events have
+            # ids, incidents a number that has to fit.
+            retry_on_timeout=len(urls) > 1,
+            dead_node_backoff_factor=FIRST_REST,
+            max_dead_node_backoff=LONGEST_REST,
             **more,
         )
 

@@ -207,7 +207,9 @@ class ElasticStore(Narrowed):
         if VARIOUS in known and self._various_holds(dataset, day):
             return VARIOUS
         chosen = day if len(known) < MOST_DAYS else VARIOUS
-        known.add(chosen)
+        if chosen not in known:
+            known.add(chosen)
+            self._bulk.new.add(self.names.index(dataset, chosen))
         return chosen
 
     def _various_holds(self, dataset: str, day: str) -> bool:

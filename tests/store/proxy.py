@@ -29,6 +29,7 @@ class Wire:
         hole_after: Bytes from the client after which the next connection hangs: it stays open, nothing moves, nothing
             is answered. Counted down by one connection; None for never.
         cut_after: The same, but the connection is reset.
+        deaf: New connections are taken, and nothing is read from them.
         at: Bytes from all clients together, and what to do once when so many have come.
         connections: How many there were.
         faults: How many hung or were cut.
@@ -42,6 +43,7 @@ class Wire:
         self.pause = 0.0
         self.hole_after: int | None = None
         self.cut_after: int | None = None
+        self.deaf = False
         self.at: tuple[int, Callable[[], None]] | None = None
         self.connections = 0
         self.faults = 0
@@ -65,6 +67,9 @@ class Wire:
 
     def _serve(self, client: socket.socket) -> None:
         self._open.append(client)
+        if self.deaf:
+            self._stop.wait()
+            return
         try:
             node = socket.create_connection(self._to, timeout=5)
         except OSError:

@@ -198,16 +198,35 @@ def test_a_node_killed_in_a_bulk(mortal: nodes.Cluster, tmp_path: Path, prefix: 
 
 
 def test_one_of_three_nodes_killed(start_nodes: Callable[..., nodes.Cluster], tmp_path: Path, prefix: str) -> None:
+    """Its only copy of an index would be gone with it: what is acknowledged has its replica, the first event too."""
     cluster = start_nodes("8.19.8", nodes=3)
     spool = Spool(tmp_path / "spool")
-    ids = fill(spool, 24)
+    ids = fill(spool, 2)
     with proxy.Wire(cluster.urls[1]) as wire:
-        wire.at = (200_000, lambda: cluster.kill(1))
         urls = [cluster.urls[0], wire.url, cluster.urls[2]]
-        with following(spool, lambda: ElasticStore(urls, prefix=prefix, patience=5, seconds=10)) as forwarder:
+        with following(spool, lambda: ElasticStore(urls, prefix=prefix, patience=30, seconds=30)) as forwarder:
+            forwarder.until_empty()
+            _, health = cluster.request("GET", f"/_cluster/health/{prefix}-events-*")
+            assert isinstance(health, dict)
+            assert (health["status"], health["active_shards"]) == ("green", 4), "two indices, two copies"
+            wire.at = (wire.passed + 100_000, lambda: cluster.kill(1))
+            ids |= fill(spool, 24, start=2)
             forwarder.until_empty()
         assert wire.at is None, "the node was killed"
     assert held(cluster, prefix) == once_each(ids)
+
+
+def test_one_of_two_addresses_never_answers(elastic: nodes.Cluster, tmp_path: Path, prefix: str) -> None:
+    """A node that hangs accepts connections still: what it is asked has to be asked of the other one."""
+    spool = Spool(tmp_path / "spool")
+    ids = fill(spool, 8)
+    with proxy.Wire(elastic.url) as wire:
+        wire.deaf = True
+        urls = [wire.url, elastic.url]
+        with following(spool, lambda: ElasticStore(urls, prefix=prefix, patience=2, seconds=2)) as forwarder:
+            forwarder.until_empty()
+        assert wire.connections, "the deaf one was asked"
+    assert held(elastic, prefix) == once_each(ids)
 
 
 def all_down(cluster: nodes.Cluster, count: int, tmp_path: Path, prefix: str, seconds: float) -> None:
