@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from correlate.detect import alert_id
+from correlate.alerts import alert_id
 from correlate.ir import LEVELS, SEVERITY
 from event.site import Noise
 from event.table import conform, schema_of

@@ -7,9 +7,8 @@ Plain rules alert at once, one alert an event and rule. Correlations work in eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from time import perf_counter
 from typing import Any
 
@@ -17,35 +16,23 @@ import orjson
 import polars as pl
 
 from correlate.absence import state_of
+from correlate.alerts import AlertMaker, correlation_alerts, event_counts
+from correlate.cases import Rows
 from correlate.derive import Derivation
 from correlate.hits import Alarm, Hit, WindowLimits, folded
-from correlate.ir import SEVERITY, Correlation, Meta, Rule, RuleSet
+from correlate.ir import Correlation, Rule, RuleSet
 from correlate.logsources import unrecorded
 from correlate.match import MEMORY, Plan
 from correlate.memory import Memory
 from correlate.window import Queue
-from event.fields import FIELDS
 from event.site import Site
-from event.table import conform, empty, schema_of
-
-LISTED = 100
-"""Most event ids that an alert lists."""
-CUT = 200
-"""Characters of a value that ``alert.fields`` shows."""
+from event.table import conform, empty
 
 _STATE_VERSION = 1
-_COPIED = (
-    "source.ip",
-    "destination.ip",
-    "source.port",
-    "destination.port",
-    "network.protocol",
-    "event.action",
-    "host.name",
-    "user.name",
-    "user.domain",
-    "process.executable",
+_FED = frozenset(
+    {"@timestamp", "event.id", "event.dataset", "event.count", "source.ip", "destination.ip", "network.protocol"}
 )
+"""Columns that correlations see of every event that feeds them."""
 
 
 @dataclass(slots=True)
@@ -101,6 +88,7 @@ class _Active:
 
     plan: Plan
     rules: list[Rule]
+    events: int = 0
 
 
 class Detector:
@@ -137,6 +125,7 @@ class Detector:
         self._ruleset = ruleset
         self._memory = Memory(MEMORY if memory is None else memory)
         self._one_pass = one_pass
+        self._maker = AlertMaker()
         self._derive = Derivation(site or Site())
         self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000
         self._newest: int | None = None
@@ -169,19 +158,25 @@ class Detector:
         events = self._derive.of(events)
         active = self._rules_of(dataset)
         self._columns.setdefault(dataset, set()).update(events.columns)
-        made: list[pl.DataFrame] = []
-        for number, rows in active.plan.match(events).items():
+        matched = active.plan.match(events)
+        active.events += events.height
+        alerting: list[int] = []
+        for number, rows in matched.items():
             started = perf_counter()
             rule = active.rules[number]
-            hit = events[rows]
-            self._status[rule.id].matches += hit.height
+            self._status[rule.id].matches += len(rows)
             if rule.meta.alerts:
-                made.append(_alerts(rule, hit))
+                alerting.append(number)
             for window in self._feeds.get(rule.id, ()):
-                window.push(rule.id, _hits(window.correlation, rule.id, hit))
+                window.push(rule.id, _hits(window.correlation, rule.id, events, rows))
             active.plan.seconds[number] += perf_counter() - started
-        for rule in active.rules:
-            self._status[rule.id].events += events.height
+        made: list[pl.DataFrame] = []
+        if alerting:
+            started = perf_counter()
+            made += self._maker.alerts(events, [(active.rules[number], matched[number]) for number in alerting])
+            each = (perf_counter() - started) / sum(len(matched[number]) for number in alerting)
+            for number in alerting:
+                active.plan.seconds[number] += each * len(matched[number])
         newest = int(events["@timestamp"].dt.epoch("ns").max() or 0)  # type: ignore[arg-type]
         self._newest = newest if self._newest is None else max(self._newest, newest)
         if self._lateness is not None:
@@ -263,7 +258,7 @@ class Detector:
                 follower.push(window.correlation.id, [_alarm_hit(follower.correlation, window, one) for one in raised])
             if window.correlation.meta.alerts:
                 alarms += [(window.correlation, one) for one in loud]
-        return [_correlation_alerts(alarms)] if alarms else []
+        return [correlation_alerts(alarms)] if alarms else []
 
     def _saw(self, rule_id: str, dataset: str) -> None:
         status = self._status[rule_id]
@@ -273,15 +268,21 @@ class Detector:
 
     def status(self) -> list[RuleStatus]:
         """What became of every rule and correlation, in the order of the rule set."""
-        extra: dict[str, float] = {}
+        seconds: dict[str, float] = {}
+        events: dict[str, int] = {}
         for active in self._active.values():
             share = active.plan.shared_seconds / max(1, len(active.rules))
             for rule, own in zip(active.rules, active.plan.seconds, strict=True):
-                extra[rule.id] = extra.get(rule.id, 0.0) + own + share
+                seconds[rule.id] = seconds.get(rule.id, 0.0) + own + share
+                events[rule.id] = events.get(rule.id, 0) + active.events
         rules = {rule.id: rule for rule in self._ruleset.rules}
         found: list[RuleStatus] = []
         for status in self._status.values():
-            copy = _with(status, status.seconds + extra.get(status.id, 0.0))
+            copy = replace(
+                status,
+                seconds=status.seconds + seconds.get(status.id, 0.0),
+                events=status.events + events.get(status.id, 0),
+            )
             plain = rules.get(status.id)
             if plain is not None:
                 copy.unknown_fields = tuple(unrecorded(plain.logsource, plain.fields, plain.condition))
@@ -337,12 +338,6 @@ def nanoseconds(time: datetime) -> int:
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
-def _with(status: RuleStatus, seconds: float) -> RuleStatus:
-    copy = RuleStatus(**{name: getattr(status, name) for name in RuleStatus.__slots__})
-    copy.seconds = seconds
-    return copy
-
-
 def _status(one: Rule | Correlation, ruleset: RuleSet) -> RuleStatus:
     rules = _feeding(one, ruleset)
     routes = [rule.route for rule in rules]
@@ -369,83 +364,6 @@ def _feeding(one: Rule | Correlation, ruleset: RuleSet) -> list[Rule]:
     return [rule for other in below if other is not None for rule in _feeding(other, ruleset)]
 
 
-def alert_id(rule_id: str, *parts: str) -> str:
-    """Computed identity of an alert: the same events give the same alert again."""
-    digest = blake2b(digest_size=12)
-    for part in (rule_id, *parts):
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return f"alert-{digest.hexdigest()}"
-
-
-def _counts(events: pl.DataFrame) -> pl.Expr:
-    """How many messages each event stands for; a count that makes no sense is one."""
-    if "event.count" not in events.columns:
-        return pl.lit(1, pl.Int64)
-    return pl.when(pl.col("event.count") >= 1).then(pl.col("event.count")).otherwise(1).cast(pl.Int64)
-
-
-def _text(events: pl.DataFrame, name: str) -> pl.Expr:
-    """``name=value`` of each row, null where there is no value."""
-    dtype = events.schema[name]
-    column = pl.col(name)
-    if isinstance(dtype, pl.List):
-        inner = pl.element()
-        one = inner.dt.to_string("iso") if isinstance(dtype.inner, pl.Datetime) else inner.cast(pl.String)
-        text = column.list.head(CUT).list.eval(one.drop_nulls()).list.join(", ")
-        text = pl.when(text != "").then(text)
-    elif isinstance(dtype, pl.Datetime):
-        text = column.dt.to_string("iso")
-    else:
-        text = column.cast(pl.String)
-    return pl.concat_str(pl.lit(f"{name}="), text.str.slice(0, CUT))
-
-
-def _constant(meta: Meta) -> dict[str, Any]:
-    return {
-        "event.dataset": "jianmen.alert",
-        "event.kind": "alert",
-        "event.module": "correlate",
-        "event.severity": SEVERITY[meta.level],
-        "rule.id": meta.id,
-        "rule.name": meta.title,
-        "rule.name_zh": meta.title_zh,
-        "rule.description": meta.description,
-        "rule.author": list(meta.author) or None,
-        "rule.license": meta.license,
-        "rule.reference": list(meta.references) or None,
-        "rule.level": meta.level,
-        "threat.technique.id": list(meta.techniques) or None,
-        "threat.tactic.name": list(meta.tactics) or None,
-        "alert.false_positives": list(meta.false_positives) or None,
-    }
-
-
-def _literal(name: str, value: Any) -> pl.Expr:
-    dtype = FIELDS[name].dtype
-    if isinstance(value, list):
-        return pl.lit(pl.Series([value], dtype=dtype)).first().alias(name)
-    return pl.lit(value, dtype).alias(name)
-
-
-def _alerts(rule: Rule, hit: pl.DataFrame) -> pl.DataFrame:
-    """One alert for each event that a plain rule matched."""
-    ids = [alert_id(rule.id, one) for one in hit["event.id"].to_list()]
-    shown = [_text(hit, name) for name in rule.fields if name in hit.columns]
-    columns: list[pl.Expr] = [
-        pl.col("@timestamp"),
-        pl.lit(pl.Series(ids, dtype=pl.String)).alias("event.id"),
-        *(pl.col(name) for name in (*_COPIED, "event.start", "event.end") if name in hit.columns),
-        *(_literal(name, value) for name, value in _constant(rule.meta).items()),
-        pl.concat_list(pl.col("event.id")).alias("alert.event_ids"),
-        pl.concat_list(pl.col("event.dataset")).alias("alert.event_dataset"),
-        _counts(hit).alias("alert.event_count"),
-    ]
-    if shown:
-        columns.append(pl.concat_list(shown).list.drop_nulls().alias("alert.fields"))
-    return hit.select(columns)
-
-
 def _texts(events: pl.DataFrame, name: str) -> list[Any]:
     """Values of a column as groups and distinct values compare them; times as text."""
     if name not in events.columns:
@@ -457,12 +375,14 @@ def _texts(events: pl.DataFrame, name: str) -> list[Any]:
     return list(map(folded, values)) if series.dtype in (pl.String, pl.List) else values
 
 
-def _hits(correlation: Correlation, rule_id: str, hit: pl.DataFrame) -> list[Hit]:
+def _hits(correlation: Correlation, rule_id: str, events: pl.DataFrame, rows: Rows) -> list[Hit]:
     """What a correlation needs of the events that one of its rules matched."""
+    asked = [correlation.field_of(name, rule_id) for name in (*correlation.group_by, *correlation.value_fields)]
+    hit = events.select(name for name in events.columns if name in _FED or name in asked)[rows]
     groups = [_texts(hit, correlation.field_of(name, rule_id)) for name in correlation.group_by]
     values = [_texts(hit, correlation.field_of(name, rule_id)) for name in correlation.value_fields]
     count = hit.height
-    weights = hit.select(_counts(hit).alias("n"))["n"].to_list() if "event.count" in hit.columns else [1] * count
+    weights = hit.select(event_counts(hit).alias("n"))["n"].to_list() if "event.count" in hit.columns else [1] * count
     columns = (
         hit["@timestamp"].dt.epoch("ns").to_list(),
         [correlation.rules.index(rule_id)] * count,
@@ -488,49 +408,10 @@ def _alarm_hit(correlation: Correlation, window: Queue, alarm: Alarm) -> Hit:
     return alarm.as_hit(correlation.rules.index(below.id), group, values)
 
 
-def _correlation_alerts(alarms: Sequence[tuple[Correlation, Alarm]]) -> pl.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for correlation, alarm in alarms:
-        group = [f"{name}={_shown(value)}" for name, value in zip(correlation.group_by, alarm.group, strict=True)]
-        sources, targets = alarm.sources, alarm.destinations
-        rows.append(
-            {
-                **_constant(correlation.meta),
-                "@timestamp": alarm.time,
-                "event.id": alert_id(correlation.id, alarm.event_ids[-1], *group),
-                "event.start": alarm.start,
-                "event.end": alarm.time,
-                "rule.correlation_type": correlation.type,
-                "source.ip": sources[0] if len(sources) == 1 else None,
-                "destination.ip": targets[0] if len(targets) == 1 else None,
-                "network.protocol": alarm.protocols[0] if len(alarm.protocols) == 1 else None,
-                "alert.event_ids": list(alarm.event_ids[-LISTED:]),
-                "alert.event_dataset": list(alarm.datasets),
-                "alert.event_count": alarm.count,
-                "alert.group": group or None,
-                "alert.source_ips": list(sources) or None,
-                "alert.destination_ips": list(targets) or None,
-            }
-        )
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    schema = schema_of(names)
-    times = ("@timestamp", "event.start", "event.end")
-    frame = pl.DataFrame(rows, schema={name: pl.Int64() if name in times else dtype for name, dtype in schema.items()})
-    return frame.with_columns(pl.from_epoch(pl.col(name), "ns").dt.replace_time_zone("UTC") for name in times)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return ", ".join(str(one) for one in value)[:CUT]
-    return str(value)[:CUT]
-
-
 def _joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if not parts:
         return empty()
     return conform(pl.concat(parts, how="diagonal").sort("@timestamp", "event.id"))
 
 
-__all__ = ["CUT", "LISTED", "Detector", "RuleStatus", "alert_id"]
+__all__ = ["Detector", "RuleStatus"]

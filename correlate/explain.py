@@ -15,7 +15,8 @@ from uuid import NAMESPACE_OID, uuid5
 import polars as pl
 import yaml
 
-from correlate.detect import CUT, Detector
+from correlate.alerts import CUT
+from correlate.detect import Detector
 from correlate.ir import Node, Rule, RuleSet, atoms_of
 from correlate.logsources import Route, gate
 from correlate.mapping import mapping_of

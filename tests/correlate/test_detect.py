@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from correlate.detect import CUT, LISTED, Detector
+from correlate.alerts import CUT, LISTED
+from correlate.detect import Detector
 from correlate.ir import RuleSet
 from correlate.parse import parse_documents
 from event.table import conform
