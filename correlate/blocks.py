@@ -157,6 +157,7 @@ class BlockSieve(Sieve):
         self._by_number: list[_Questions] = []
         self._whats: list[_What] = []
         self._what_numbers: dict[tuple[int, str, Rewrite | None], int] = {}
+        self._fillings: dict[tuple[int, int, str], list[tuple[int, int, Rewrite | None]]] = {}
         self._seen_values = self._seen_cases = 0
 
     @property
@@ -236,7 +237,7 @@ class BlockSieve(Sieve):
 
     def _compare(self, lines: Lines, rows: I64, cases: I32, outcomes: I32) -> None:
         """Decide lines of cases that depend on how fields compare."""
-        asked = self._tables.cases.spots[0, cases]
+        asked = self._tables.cases.whats[cases]
         for number in np.unique(asked).tolist():
             questions = self._by_number[number]
             kind = questions.kind
@@ -254,36 +255,48 @@ class BlockSieve(Sieve):
         """The text of a field of a line, chosen as ``judge`` chooses it."""
         best: tuple[int, int, str] | None = None
         data = lines.text
-        for member in range(int(lines.first[row]), int(lines.first[row + 1])):
-            for layer, target, rank, rewrite in _targets(questions, self._reader.names.paths[int(lines.names[member])]):
-                if target == field and rank is not None and (best is None or (layer, rank) < best[:2]):
-                    value = orjson.loads(data[lines.values[0, member] : lines.values[1, member]].tobytes())
-                    text = text_of(value)
+        first, last = lines.first[row : row + 2].tolist()
+        for member, name in enumerate(lines.names[first:last].tolist(), first):
+            for layer, rank, rewrite in self._filled(questions, name, field):
+                if best is None or (layer, rank) < best[:2]:
+                    text = text_of(orjson.loads(data[lines.values[0, member] : lines.values[1, member]].tobytes()))
                     if text is not None and rewrite is not None:
                         text = rewrite(text)
                     if text is not None:
                         best = layer, rank, text
         return None if best is None else best[2]
 
+    def _filled(self, questions: _Questions, name: int, field: str) -> list[tuple[int, int, Rewrite | None]]:
+        """Layers, ranks and rewritings by which a member fills a field."""
+        key = questions.asked.number, name, field
+        found = self._fillings.get(key)
+        if found is None:
+            found = self._fillings[key] = [
+                (layer, rank, rewrite)
+                for layer, target, rank, rewrite in _targets(questions, self._reader.names.paths[name])
+                if target == field and rank is not None
+            ]
+        return found
+
     def _look_at_values(self) -> None:
         """Find the codes of new values."""
         tables = self._tables
         first, count = self._seen_values, tables.value_count
-        whats = tables.values.spots[0, first:count]
+        whats = tables.values.whats[first:count]
         order = np.argsort(whats, kind="stable")
         order = order[np.searchsorted(whats[order], _FIRST_WHAT) :]
         edges = np.flatnonzero(np.diff(whats[order], prepend=-1, append=-1)).tolist() if len(order) else [0]
         for begin, end in pairwise(edges):
             numbers = first + order[begin:end]
             what = self._whats[int(whats[order[begin]]) - _FIRST_WHAT]
-            tables.values.states[numbers] = _codes(what, tables.texts(numbers.tolist()))
+            tables.values.states[numbers] = _codes(what, tables.texts(numbers))
         self._seen_values = count
 
     def _look_at_cases(self) -> None:
         """Decide new cases, and say what is asked of new groups."""
         tables = self._tables
         first, count = self._seen_cases, tables.case_count
-        asked = tables.cases.spots[0, first:count]
+        asked = tables.cases.whats[first:count]
         for number in np.unique(asked).tolist():
             cases = first + np.flatnonzero(asked == number)
             if number == GROUP:
@@ -386,11 +399,12 @@ class Words:
         plain = np.zeros(len(lines.ends), bool)
         size = int((ends - begins).sum())
         if size >= _SOME * len(data):
-            found = self._keywords.suspects(data, lines.ends + 1, plain)
+            found = self._keywords.suspects(data, lines.ends + 1, plain, lines.flag(4))
             found = np.intersect1d(found, rows, assume_unique=True)
         else:
             pieces = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-            found = rows[self._keywords.suspects(b"\n".join(pieces), np.cumsum(ends - begins + 1), plain[rows])]
+            last = np.cumsum(ends - begins + 1)
+            found = rows[self._keywords.suspects(b"\n".join(pieces), last, plain[rows], lines.flag(4)[rows])]
         spelled = rows[lines.flag(1)[rows]]
         if not len(spelled):
             return found

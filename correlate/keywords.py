@@ -191,7 +191,7 @@ class Keywords:
 
     def _lines_pass(self) -> Literals:
         if self._json_pass is None:
-            literals = [*(json_spelling(run) for run in self._runs), *ODD]
+            literals = [json_spelling(run) for run in self._runs]
             self._json_pass = Literals(literals, caseless=True, one_pass=self._one_pass, kept=self._kept)
         return self._json_pass
 
@@ -200,6 +200,7 @@ class Keywords:
         data: bytes,
         ends: npt.NDArray[np.int64],
         escaped: npt.NDArray[np.bool_] | None = None,
+        folding: npt.NDArray[np.bool_] | None = None,
     ) -> npt.NDArray[np.int64]:
         r"""Lines of JSON that a keyword can be in, rising.
 
@@ -207,6 +208,7 @@ class Keywords:
             data: The lines.
             ends: Where each ends.
             escaped: Lines that spell letters as ``\u....`` or a slash as ``\/``; None if nobody has looked.
+            folding: Lines that hold one of ``ODD``; None likewise.
         """
         if self._everywhere:
             return np.arange(len(ends))
@@ -214,7 +216,8 @@ class Keywords:
             begins = [0, *ends[:-1].tolist()]
             escaped = np.array([_spells(data[a:b]) for a, b in zip(begins, ends.tolist(), strict=True)], bool)
         lines, _ = self._lines_pass().find(data, ends)
-        found = np.concatenate([lines, np.flatnonzero(escaped)])
+        odd = _odd_lines(data, ends) if folding is None else np.flatnonzero(folding)
+        found = np.concatenate([lines, np.flatnonzero(escaped), odd])
         if self._has_numbers:
             odd = np.array([match.start() for match in _ODD_NUMBER.finditer(data)], np.int64)
             found = np.concatenate([found, np.searchsorted(ends, odd, side="right")])
@@ -231,6 +234,14 @@ def _spells(line: bytes) -> bool:
         return False
     single = line.replace(b"\\\\", b"")  # the u of a folder stands behind two
     return b"\\u" in single or b"\\/" in single
+
+
+def _odd_lines(data: bytes, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Lines that hold one of ``ODD``."""
+    if data.isascii():
+        return np.zeros(0, np.int64)
+    places = [match.start() for letter in ODD for match in re.finditer(letter, data)]
+    return np.searchsorted(ends, np.array(places, np.int64), side="right")
 
 
 def _run(op: str, payload: Any) -> str:

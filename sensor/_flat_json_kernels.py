@@ -261,6 +261,30 @@ def _line_end(text: U8, strange: U64, at: Num) -> Num:
 
 
 @inner
+def _strange(text: U8, strange: U64, at: Num, end: Num) -> tuple[bool | np.bool_, bool | np.bool_]:
+    """Whether a line holds bytes beyond ASCII, and whether one of the two letters beyond that fold into it."""
+    beyond = False
+    block = at >> 6
+    marks = strange[block] & (_ALL << np.uint64(at & 63))
+    while block << 6 < end:
+        while marks:
+            bit = marks & (~marks + np.uint64(1))
+            marks ^= bit
+            at = (block << 6) + _place(bit)
+            if at >= end:
+                break
+            if text[at] > 127:
+                beyond = True
+                if text[at] == 0xC5 and text[at + 1] == 0xBF:  # a long s
+                    return True, True
+                if text[at] == 0xE2 and text[at + 1] == 0x84 and text[at + 2] == 0xAA:  # a Kelvin sign
+                    return True, True
+        block += 1
+        marks = strange[block]
+    return beyond, False
+
+
+@inner
 def _digits(text: U8, at: Num) -> Num:
     while 48 <= text[at] <= 57:
         at += 1
@@ -530,16 +554,11 @@ def scan(
         flags[0, line] = not good
         flags[2, line] = deep
         flags[3, line] = 0
+        flags[4, line] = 0
         if good:
             lines[2, line] = deep_first if deep else flat_first
             lines[3, line] = deep_second if deep else flat_second
-            for block in range((begin >> 6) + 1, at >> 6):
-                if strange[block]:
-                    flags[3, line] = 1
-            if strange[begin >> 6] >> np.uint64(begin & 63):
-                flags[3, line] = 1
-            if strange[at >> 6] & ((np.uint64(1) << np.uint64(at & 63)) - np.uint64(1)):
-                flags[3, line] = 1
+            flags[3, line], flags[4, line] = _strange(text, strange, begin, at)
         else:
             flags[1, line] = 1
             lines[2, line] = ABSENT

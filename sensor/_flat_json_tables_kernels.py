@@ -25,6 +25,8 @@ GROUP = -1
 ALL_DONE, FULL_VALUES, FULL_CASES = 0, 1, 2
 VALUES, LETTERS, CASES, CODES = 0, 1, 2, 3
 """Places in ``used``."""
+HASH, WHAT, START, SIZE, STATE = 0, 1, 2, 3, 4
+"""Places in an entry: a value has all, a case no size. What is met is mostly known: one look has to be enough."""
 
 
 @inner
@@ -45,20 +47,18 @@ def _copy(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> Num:
 
 
 @inner
-def _value(
-    words: U64, begin: Num, end: Num, what: Num, slots: I32, hashes: U64, spots: I64, letters: U64, used: I64,
-    seed: np.uint64,
-) -> Num:  # fmt: skip
+def _value(words: U64, begin: Num, end: Num, what: Num, slots: I32, entries: I64, letters: U64, used: I64,
+           seed: np.uint64) -> Num:  # fmt: skip
     """Number of a value, ABSENT if there is no room for it."""
-    value = hashed(words, begin, end, seed + np.uint64(what))
-    slot = np.int64(value & np.uint64(len(slots) - 1))
+    value = np.int64(hashed(words, begin, end, seed + np.uint64(what)))
+    slot = value & (len(slots) - 1)
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
         if (
-            hashes[number] == value
-            and spots[0, number] == what
-            and spots[2, number] == end - begin
-            and _same(words, begin, end, letters, spots[1, number])
+            entries[number, HASH] == value
+            and entries[number, WHAT] == what
+            and entries[number, SIZE] == end - begin
+            and _same(words, begin, end, letters, entries[number, START])
         ):
             return number
         slot = (slot + 1) & (len(slots) - 1)
@@ -66,10 +66,11 @@ def _value(
     start = used[LETTERS]
     if 2 * number + 2 > len(slots) or start + ((end - begin + 7) >> 3) > len(letters):
         return np.int64(ABSENT)
-    hashes[number] = value
-    spots[0, number] = what
-    spots[1, number] = start
-    spots[2, number] = end - begin
+    entries[number, HASH] = value
+    entries[number, WHAT] = what
+    entries[number, START] = start
+    entries[number, SIZE] = end - begin
+    entries[number, STATE] = NEW
     used[LETTERS] = _copy(words, begin, end, letters, start)
     slots[slot] = number
     used[VALUES] = number + 1
@@ -77,17 +78,18 @@ def _value(
 
 
 @inner
-def _case(asked: Num, vector: I32, width: Num, slots: I32, hashes: U64, spots: I64, codes: I32, used: I64,
+def _case(asked: Num, vector: I32, width: Num, slots: I32, entries: I64, codes: I32, used: I64,
           seed: np.uint64) -> Num:  # fmt: skip
     """Number of a case, ABSENT if there is no room for it."""
-    value = mixed(seed, np.uint64(asked + 1))
+    mix = mixed(seed, np.uint64(asked + 1))
     for place in range(width):
-        value = mixed(value, np.uint64(vector[place] + 1))
-    slot = np.int64(value & np.uint64(len(slots) - 1))
+        mix = mixed(mix, np.uint64(vector[place] + 1))
+    value = np.int64(mix)
+    slot = value & (len(slots) - 1)
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
-        if hashes[number] == value and spots[0, number] == asked:
-            start = spots[1, number]
+        if entries[number, HASH] == value and entries[number, WHAT] == asked:
+            start = entries[number, START]
             same = True
             for place in range(width):
                 if codes[start + place] != vector[place]:
@@ -100,9 +102,10 @@ def _case(asked: Num, vector: I32, width: Num, slots: I32, hashes: U64, spots: I
     start = used[CODES]
     if 2 * number + 2 > len(slots) or start + width > len(codes):
         return np.int64(ABSENT)
-    hashes[number] = value
-    spots[0, number] = asked
-    spots[1, number] = start
+    entries[number, HASH] = value
+    entries[number, WHAT] = asked
+    entries[number, START] = start
+    entries[number, STATE] = NEW
     for place in range(width):
         codes[start + place] = vector[place]
     used[CODES] = start + width
@@ -112,10 +115,10 @@ def _case(asked: Num, vector: I32, width: Num, slots: I32, hashes: U64, spots: I
 
 
 @entry
-def enter_again(slots: I32, hashes: U64, count: Num) -> None:
+def enter_again(slots: I32, entries: I64, count: Num) -> None:
     """Fill a table anew."""
     for number in range(count):
-        slot = np.int64(hashes[number] & np.uint64(len(slots) - 1))
+        slot = entries[number, HASH] & (len(slots) - 1)
         while slots[slot] >= 0:
             slot = (slot + 1) & (len(slots) - 1)
         slots[slot] = number
@@ -138,14 +141,10 @@ def judge(
     ranks: I16,
     whats: I32,
     value_slots: I32,
-    value_hashes: U64,
-    value_spots: I64,
-    value_codes: I32,
+    value_entries: I64,
     letters: U64,
     case_slots: I32,
-    case_hashes: U64,
-    case_spots: I64,
-    case_states: I32,
+    case_entries: I64,
     case_codes: I32,
     used: I64,
     best: I64,
@@ -181,18 +180,18 @@ def judge(
             member = lines[2 + place, row]
             if member >= 0:
                 number = _value(
-                    words, values[0, member], values[1, member], place, value_slots, value_hashes, value_spots, letters,
-                    used, seed,
+                    words, values[0, member], values[1, member], place, value_slots, value_entries, letters, used,
+                    seed,
                 )  # fmt: skip
                 if number < 0:
                     return FULL_VALUES, at
                 vector[place] = number
         vector[2] = flags[2, row]
-        case = _case(GROUP, vector, 3, case_slots, case_hashes, case_spots, case_codes, used, seed)
+        case = _case(GROUP, vector, 3, case_slots, case_entries, case_codes, used, seed)
         if case < 0:
             return FULL_CASES, at
         groups[row] = case
-        asked = np.int64(case_states[case])
+        asked = case_entries[case, STATE]
         if asked < 0:
             outcomes[row] = asked
             at += 1
@@ -233,20 +232,21 @@ def judge(
                 vector[place] = NO_CODE
                 continue
             number = _value(
-                words, values[0, member], values[1, member], best[2, place], value_slots, value_hashes, value_spots,
-                letters, used, seed,
+                words, values[0, member], values[1, member], best[2, place], value_slots, value_entries, letters, used,
+                    seed,
             )  # fmt: skip
             if number < 0:
                 return FULL_VALUES, at
-            if value_codes[number] < 0:
+            code = value_entries[number, STATE]
+            if code < 0:
                 known = False
-            vector[place] = value_codes[number]
+            vector[place] = code
         outcomes[row] = NEW
         if known:
-            case = _case(asked, vector, width, case_slots, case_hashes, case_spots, case_codes, used, seed)
+            case = _case(asked, vector, width, case_slots, case_entries, case_codes, used, seed)
             if case < 0:
                 return FULL_CASES, at
-            state = case_states[case]
+            state = case_entries[case, STATE]
             outcomes[row] = case if state in (NEW, DEPENDS) else state
         at += 1
     return ALL_DONE, at

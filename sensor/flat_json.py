@@ -10,7 +10,7 @@ Whether bytes beyond ASCII are UTF-8 is for the caller to see to; ``strange`` te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,8 +51,12 @@ from sensor._flat_json_tables_kernels import (
     NEW,
     PASS,
     READ,
+    SIZE,
     SOLE,
+    START,
+    STATE,
     VALUES,
+    WHAT,
     enter_again,
     judge,
 )
@@ -127,7 +131,7 @@ class Lines:
         places: Where each line begins and ends, its end mark not counted, and the numbers of the two members that tell
             kinds of lines apart, ABSENT without or ``null``: ``int64[4, n]``.
         flags: Whether it is odd (and has no members here), spells letters as ``\u....`` or a slash as ``\/``, is
-            deep, and may have bytes beyond ASCII: ``uint8[4, n]``.
+            deep, has bytes beyond ASCII, and holds a letter beyond it that folds into it: ``uint8[5, n]``.
         first: Number of its first member, ``int64[n + 1]``.
         names: Number of the name of each member, ``int32[m]``.
         values: Where its value begins and ends, ``int64[2, m]``.
@@ -223,7 +227,7 @@ class LineReader:
 
 
 def _tables(count: int) -> tuple[I64, I64, U8]:
-    return np.zeros(count + 1, np.int64), np.empty((4, count + 1), np.int64), np.empty((4, count + 1), np.uint8)
+    return np.zeros(count + 1, np.int64), np.empty((4, count + 1), np.int64), np.empty((5, count + 1), np.uint8)
 
 
 _Array = TypeVar("_Array", U64, I32)
@@ -239,26 +243,32 @@ def _longer(array: _Array) -> _Array:
 class _Table:
     """What was met, by number; there is room for half as many as there are slots."""
 
-    def __init__(self, bits: int, spots: int) -> None:
-        size = 1 << (bits - 1)
-        self.slots = np.full(2 * size, -1, np.int32)
-        self.hashes = np.zeros(size, np.uint64)
-        self.spots = np.zeros((spots, size), np.int64)
-        self.states = np.full(size, NEW, np.int32)
+    def __init__(self, bits: int) -> None:
+        self.slots = np.full(1 << bits, -1, np.int32)
+        self.entries = np.zeros((1 << (bits - 1), STATE + 1), np.int64)
 
     def grow(self, used: int) -> None:
         """Make room for twice as many."""
-        size = len(self.hashes)
-        self.slots = np.full(4 * size, -1, np.int32)
-        self.hashes = np.concatenate([self.hashes, np.zeros(size, np.uint64)])
-        self.spots = np.concatenate([self.spots, np.zeros_like(self.spots)], axis=1)
-        self.states = np.concatenate([self.states, np.full(size, NEW, np.int32)])
-        enter_again(self.slots, self.hashes, used)
+        self.slots = np.full(2 * len(self.slots), -1, np.int32)
+        self.entries = np.concatenate([self.entries, np.zeros_like(self.entries)])
+        enter_again(self.slots, self.entries, used)
+
+    @property
+    def states(self) -> I64:
+        """By number: codes of values, states of cases."""
+        states: I64 = self.entries[:, STATE]
+        return states
+
+    @property
+    def whats(self) -> I64:
+        """By number: what values are, what is asked of cases (GROUP: for their group)."""
+        whats: I64 = self.entries[:, WHAT]
+        return whats
 
     @property
     def size(self) -> int:
         """Bytes of one entry."""
-        return 2 * self.slots.itemsize + 8 + 8 * len(self.spots) + 4
+        return 2 * self.slots.itemsize + self.entries.itemsize * (STATE + 1)
 
 
 @dataclass(slots=True)
@@ -286,9 +296,9 @@ class Tables:
     are one *case*. Kernels look all three up; what they do not find they enter, for the caller to decide.
 
     Attributes:
-        values: Spots are what a value is, and where its text begins and ends in ``letters``; states are codes.
-        cases: Spots are what is asked (GROUP: of a group), and where its codes begin in ``codes``. The state of a group
-            is the number of what is asked, or like that of a case PASS, READ or ALONE.
+        values: Where their texts begin and how long they are says ``letters``; their states are codes.
+        cases: Where their codes begin says ``codes``. The state of a group is the number of what is asked, or like that
+            of a case PASS, READ, ALONE or (of a case) DEPENDS.
         used: How many values, letters (eight bytes each), cases and codes there are.
     """
 
@@ -299,8 +309,8 @@ class Tables:
 
     def clear(self) -> None:
         """Forget all."""
-        self.values = _Table(13, 3)
-        self.cases = _Table(12, 2)
+        self.values = _Table(13)
+        self.cases = _Table(12)
         self.letters = np.empty(1 << 16, np.uint64)
         self.codes = np.empty(1 << 14, np.int32)
         self.used = np.zeros(4, np.int64)
@@ -368,9 +378,9 @@ class Tables:
             values, cases = self.values, self.cases
             state, at = judge(
                 lines.text, lines.words, rows, at, lines.first, lines.places, lines.flags, lines.names, lines.values,
-                self._widths, self._layers, self._places, self._ranks, self._whats, values.slots, values.hashes,
-                values.spots, values.states, self.letters, cases.slots, cases.hashes, cases.spots, cases.states,
-                self.codes, self.used, best, vector, groups, outcomes, self._seed,
+                self._widths, self._layers, self._places, self._ranks, self._whats, values.slots, values.entries,
+                self.letters, cases.slots, cases.entries, self.codes, self.used, best, vector, groups, outcomes,
+                self._seed,
             )  # fmt: skip
             if state == ALL_DONE:
                 return
@@ -384,15 +394,15 @@ class Tables:
             else:
                 self.codes = _longer(self.codes)
 
-    def texts(self, numbers: Iterable[int]) -> list[bytes]:
+    def texts(self, numbers: Sequence[int] | I64) -> list[bytes]:
         """The texts of values, as they stand in the lines."""
         letters = self.letters.view(np.uint8)
-        _, starts, sizes = self.values.spots
-        return [bytes(letters[8 * (start := int(starts[one])) : 8 * start + int(sizes[one])]) for one in numbers]
+        spots = self.values.entries[numbers][:, [START, SIZE]].tolist()
+        return [bytes(letters[8 * start : 8 * start + size]) for start, size in spots]
 
     def vectors(self, cases: I64, width: int) -> I32:
         """The codes of cases of the same width, ``int32[n, width]``."""
-        codes: I32 = self.codes[self.cases.spots[1, cases][:, None] + np.arange(width)]
+        codes: I32 = self.codes[self.cases.entries[cases, START][:, None] + np.arange(width)]
         return codes
 
 
