@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sensor.jit_kernel import entry, inner
+from sensor.jit_kernel import copied, entry, inner
 from sensor.kernels_layout import *  # noqa: F403 - a hundred names of places and codes, all constants
 
 _entry: Any = entry
@@ -135,8 +135,7 @@ def emit(s, f, direction, b, p, n, expected, flags, ts, frame):
         return
     c[C_PDUS] = row + 1
     c[C_DATA] = at + n
-    for i in range(n):
-        s["data"][at + i] = b[p + i]
+    copied(b, p, n, s["data"], at)
     o = s["pdus"][row]
     o["offset"] = at
     o["length"] = n
@@ -1508,7 +1507,11 @@ def frag_add(s, x0, x1, y0, y1, ident, meta, off, more, b, p, n, size, ts, frame
     differs = 0
     covered = 0
     run = first
-    for j in range(n):
+    looked = np.int64(0)
+    if first == last or s["frag_spans"][i, 2 * first] >= end or s["frag_spans"][i, 2 * last - 1] <= off:
+        copied(b, p, n, s["frag_data"], base + off)  # at most touches what is there
+        looked = n
+    for j in range(looked, n):
         place = off + j
         while run < last and s["frag_spans"][i, 2 * run + 1] <= place:
             run += 1
