@@ -337,7 +337,8 @@ def detect(bench: Bench, events: int, rounds: int, only: list[str], fetched: lis
             tuple(one for one in ruleset.correlations if one.id in ids),
         )
 
-    store = ElasticStore(bench.url, prefix="benchhistory") if keep else bench.fresh()
+    patient = {"patience": 3_600.0, "seconds": 1_200.0}  # hours of loading beside other work
+    store = ElasticStore(bench.url, prefix="benchhistory", **patient) if keep else bench.fresh()
     try:
         load(store, events)
         for key in only:
