@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ from typing import Any
 GROUPS = ("pcap", "pcapng", "decoders")
 """What is compiled in one child process each."""
 
+_CHILD = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from sensor.kernel_cache import compile_group; "
+    "compile_group(*sys.argv[2:])"
+)
 _KEEP = 4  # caches, some megabytes each; a process that still runs has loaded what it needs
 _SOURCES = ("*kernel*.py", "decoders/**/*kernel*.py")  # files that hold kernels or their constants
 
@@ -124,15 +128,13 @@ def warm(
     if is_warm(base, groups) or _interpreted():
         return False
     compiled = False
-    with _alone(base):
+    with _alone(base) as lock:
         for group in groups:
-            mark = base / f"{group}.done"
-            if mark.exists():
+            if is_warm(base, (group,)):
                 continue
             begin(group)
             compiled = True
-            if _compiled_by_child(base, group):
-                mark.touch()
+            _compile_by_child(base, group, lock)
     if compiled:
         _forget(base)
     return compiled
@@ -154,28 +156,25 @@ def _interpreted() -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder; the kernel takes it back from whoever dies."""
+def _alone(folder: Path) -> Iterator[int]:
+    """Hold a lock on the folder; the kernel takes it back from whoever dies. Yields its descriptor."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
-def _compiled_by_child(folder: Path, group: str) -> bool:
+def _compile_by_child(folder: Path, group: str, lock: int) -> None:
+    """Compile in a child that holds the lock too: should we be killed, others wait for it instead of beginning anew."""
     room = str(Path(__file__).resolve().parents[1])
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from sensor.kernel_cache import compile_group; "
-    code += "compile_group(sys.argv[2], sys.argv[3])"
-    try:
-        child = subprocess.run(  # noqa: S603 - our own interpreter, our own code
-            [sys.executable, "-c", code, room, str(folder), group],
+    with suppress(OSError):
+        subprocess.run(  # noqa: S603 - our own interpreter, our own code
+            [sys.executable, "-c", _CHILD, room, str(folder), group],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            pass_fds=[lock],
             check=False,
         )
-    except OSError:
-        return False
-    return child.returncode == 0
 
 
 def compile_group(folder: str, group: str) -> None:
@@ -192,5 +191,6 @@ def compile_group(folder: str, group: str) -> None:
         for collapse in (True, False):
             for _ in open_input(io.BytesIO(small_capture()), name="warm-up", collapse=collapse).tables():
                 pass
-        return
-    capture.compile_kernels(group)
+    else:
+        capture.compile_kernels(group)
+    (Path(folder) / f"{group}.done").touch()

@@ -16,13 +16,17 @@ SITE = ROOT / "pcaps/modbus/pump-station.site.toml"
 PUMP = ROOT / "pcaps/modbus/pump-station.pcap"
 
 
+def surroundings(**env):
+    """Variables of a command: none of ours but those of the test."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_")}
+    return {**kept, "JIANMEN_LANG": "en", "PYTHONPATH": str(ROOT), "COLUMNS": "200", **env}
+
+
 def jianmen(*args, cwd=None, stdin=None, **env):
-    surroundings = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_")}
-    surroundings.update({"JIANMEN_LANG": "en", "PYTHONPATH": str(ROOT), "COLUMNS": "200", **env})
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *map(str, args)],
         cwd=cwd or ROOT / "tests",
-        env=surroundings,
+        env=surroundings(**env),
         input=stdin,
         capture_output=True,
         check=False,
@@ -273,7 +277,7 @@ def _events(store: Path) -> set[str]:
 def _killed_ingest(store: Path, capture: Path, after: float) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "ingest", str(capture), "--store", str(store)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=surroundings(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -3,7 +3,11 @@
 import gzip
 import io
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -37,9 +41,6 @@ def test_repeats_are_collapsed_in_the_warm_up_so_that_those_kernels_are_compiled
 
 @pytest.mark.slow
 def test_nothing_is_left_to_compile_behind_the_warm_up(tmp_path):
-    import subprocess
-    import sys
-
     warm(tmp_path)
     folder = prepare(tmp_path)
     assert is_warm(folder)
@@ -64,12 +65,36 @@ def test_a_warm_folder_compiles_nothing(tmp_path, monkeypatch):
 def test_each_group_is_compiled_by_a_child_once_and_a_child_that_fails_leaves_no_mark(tmp_path, monkeypatch):
     monkeypatch.setattr("sensor.kernel_cache.prepare", lambda folder: tmp_path)
     monkeypatch.setattr("sensor.kernel_cache._interpreted", lambda: False)
-    monkeypatch.setattr("sensor.kernel_cache._compiled_by_child", lambda folder, group: group != "pcapng")
+    fails = (
+        "import sys, pathlib; assert sys.argv[3] != 'pcapng'; pathlib.Path(sys.argv[2], sys.argv[3] + '.done').touch()"
+    )
+    monkeypatch.setattr("sensor.kernel_cache._CHILD", fails)
     begun = []
     assert warm(tmp_path, begin=begun.append)
     assert begun == list(GROUPS)
     assert warm(tmp_path, begin=begun.append)
     assert begun == [*GROUPS, "pcapng"]
+
+
+def test_others_wait_for_the_child_of_one_that_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", "")  # whatever other tests made it
+    child = "import sys, time, pathlib; to = pathlib.Path(sys.argv[2]); (to / 'begun').touch(); "
+    child += "[time.sleep(0.01) for _ in iter((to / 'go').exists, True)]; (to / 'pcap.done').touch()"
+    code = "import sys; from pathlib import Path; import sensor.kernel_cache as k; k._CHILD = sys.argv[2]; "
+    code += "k.warm(Path(sys.argv[1]), ('pcap',))"
+    folder = prepare(tmp_path)
+    kept = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    first = subprocess.Popen([sys.executable, "-c", code, str(folder.parent), child], cwd=ROOT, env=kept)
+    while not (folder / "begun").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    Timer(0.3, (folder / "go").touch).start()
+    begun = []
+    assert not warm(folder.parent, ("pcap",), begin=begun.append)
+    assert begun == []
+    assert is_warm(folder, ("pcap",))
 
 
 @pytest.mark.parametrize(
