@@ -2,7 +2,12 @@
 
 rsigma reads the log source out of three members of the event, so they are written into each line beforehand (not
 timed), with the place of the line in the file. An event has one category there: where several are true of it (a
-``registry_set`` is a ``registry_event`` too) only one can be written, and rules of the others do not see it.
+``registry_set`` is a ``registry_event`` too) only one can be written, and rules of the others do not see it. It takes
+events as they lie: those of Winlogbeat, whose members lie deeper, and those of the Security log, whose members have
+names of their own, it does not see as rules name them.
+
+So it is run over the lines as they are for the time, and for the hits over lines with all that said for it: an event
+once for each of its categories, its members lifted, and named as rules name them.
 """
 
 from __future__ import annotations
@@ -13,25 +18,48 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from correlate.ir import RuleSet
 from correlate.windows_sources import AUDIT_CATEGORIES, OTHER_CATEGORIES, SERVICES, SYSMON_CATEGORIES
 from event.channels import SECURITY, SYSMON, dataset_of
+from sensor.windows_names import DIRECTIONS, INTEGRITY
 
 _PLACE = "benchmark_place"
 _SERVICE = {dataset: service for service, datasets in reversed(SERVICES.items()) for dataset in datasets}
-_CATEGORY = {
-    **{(SYSMON, code): name for name, codes in SYSMON_CATEGORIES.items() for code in codes},
-    **{(SECURITY, code): name for name, (code, _) in AUDIT_CATEGORIES.items()},
-    **{
-        (place, code): name
+_CATEGORIES: dict[tuple[str, str], list[str]] = {}
+for _name, _places in (
+    *((name, [(SYSMON, code) for code in codes]) for name, codes in SYSMON_CATEGORIES.items()),
+    *((name, [(SECURITY, code)]) for name, (code, _) in AUDIT_CATEGORIES.items()),
+    *(
+        (name, [(place, code) for place, codes, _ in places for code in codes or ()])
         for name, places in OTHER_CATEGORIES.items()
-        for place, codes, _ in places
-        for code in codes or ()
+    ),
+):
+    for _one in _places:
+        _CATEGORIES.setdefault(_one, []).append(_name)
+_WORDS = {**INTEGRITY, **DIRECTIONS}
+_AS_RULES_SAY = {
+    "4688": {
+        "NewProcessName": "Image",
+        "NewProcessId": "ProcessId",
+        "ParentProcessName": "ParentImage",
+        "MandatoryLabel": "IntegrityLevel",
+        "SubjectLogonId": "LogonId",
+        "SubjectUserName": "User",
+    },
+    "4657": {"ObjectName": "TargetObject", "NewValue": "Details", "ProcessName": "Image", "SubjectUserName": "User"},
+    "5156": {
+        "Application": "Image",
+        "SourceAddress": "SourceIp",
+        "DestAddress": "DestinationIp",
+        "DestPort": "DestinationPort",
+        "Direction": "Initiated",
     },
 }
+"""Code of the Security log to members and what rules, which are written for Sysmon, call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +70,63 @@ class PeerRun:
     seconds: float
 
 
-def told(blocks: Sequence[tuple[bytes, int]], path: Path) -> None:
-    """Write the lines with their log sources and places."""
+def told(blocks: Sequence[tuple[bytes, int]], path: Path, *, helped: bool = False) -> None:
+    """Write the lines with their log sources and places.
+
+    Args:
+        blocks: Lines, and where they begin.
+        path: To write.
+        helped: Say of each event all that rsigma has to be told to see it as we do.
+    """
     with path.open("wb") as file:
         for data, offset in blocks:
             for line in data.splitlines(keepends=True):
                 event = orjson.loads(line)
+                if helped:
+                    _lift(event)
                 channel, code = event.get("Channel"), str(event.get("EventID"))
                 dataset = dataset_of(channel if isinstance(channel, str) else None)
+                categories = _CATEGORIES.get((dataset, code), ["none"])
+                if helped and dataset == SECURITY:
+                    for name, other in _AS_RULES_SAY.get(code, {}).items():
+                        if name in event:
+                            event.setdefault(other, _WORDS.get(event[name], event[name]))
                 event["product"] = "windows"
                 event["service"] = _SERVICE.get(dataset, "none")
-                event["category"] = _CATEGORY.get((dataset, code), "none")
                 event[_PLACE] = offset
-                file.write(orjson.dumps(event) + b"\n")
+                for category in categories if helped else categories[-1:]:
+                    event["category"] = category
+                    file.write(orjson.dumps(event) + b"\n")
                 offset += len(line)
 
 
-def run(program: Path, ruleset: RuleSet, lines: Path) -> PeerRun:
-    """Let rsigma evaluate the rules over the lines, once for the hits and once for the time."""
+def _lift(event: dict[str, Any]) -> None:
+    """Put what lies deeper in a record of Winlogbeat, or has another name, where rules look for it."""
+    inside = event.get("winlog")
+    for outer in (event, inside if isinstance(inside, dict) else {}):
+        for name, member in (("event_id", "EventID"), ("log_name", "Channel"), ("channel", "Channel")):
+            if name in outer:
+                event.setdefault(member, outer[name])
+        for name in ("SourceName", "ProviderName", "source_name", "provider_name"):
+            if name in outer:
+                event.setdefault("Provider_Name", outer[name])
+        members = outer.get("event_data")
+        if isinstance(members, dict):
+            for name, value in members.items():
+                event.setdefault(name, value)
+    if "Message" in event:
+        event.setdefault("Data", event["Message"])  # what has no name of its own, rules ask for so
+
+
+def run(program: Path, ruleset: RuleSet, lines: Path, helped: Path) -> PeerRun:
+    """Let rsigma evaluate the rules, over ``helped`` for the hits and over ``lines`` for the time."""
     with tempfile.TemporaryDirectory() as folder:
         for number, rule in enumerate(ruleset.rules):
             (Path(folder) / f"{number}.yml").symlink_to(Path(rule.meta.path).resolve())
-        command = [
-            program,
-            "engine",
-            "eval",
-            "--rules",
-            folder,
-            "--event",
-            f"@{lines}",
-            "--logsource-routing",
-            "--quiet",
-        ]
-        found = subprocess.run([*command, "--include-event"], stdout=subprocess.PIPE, check=True).stdout
+        command = [str(program), "engine", "eval", "--rules", folder, "--logsource-routing", "--quiet", "--event"]
+        found = subprocess.run([*command, f"@{helped}", "--include-event"], stdout=subprocess.PIPE, check=True).stdout
         before = os.times()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([*command, f"@{lines}"], stdout=subprocess.DEVNULL, check=True)
         after = os.times()
     hits = set()
     for line in found.splitlines():

@@ -152,9 +152,10 @@ def main() -> None:
         for name, middle in middles.items():
             print(f"{name}: {middle:.2f} s, {count / middle:,.0f} events/s")
         if wanted.rsigma is not None:
-            lines = Path(kept) / "told.jsonl"
+            lines, helped = Path(kept) / "told.jsonl", Path(kept) / "helped.jsonl"
             peer.told(some, lines)
-            beside = peer.run(wanted.rsigma, ruleset, lines)
+            peer.told(some, helped, helped=True)
+            beside = peer.run(wanted.rsigma, ruleset, lines, helped)
             difference(ruleset, first, beside.hits)
             print(f"rsigma, loading of rules included: {beside.seconds:.2f} s, {count / beside.seconds:,.0f} events/s")
             for name, middle in middles.items():
