@@ -7,6 +7,7 @@ numbers that rules name.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,27 @@ def elements(series: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int64]]:
     rows = np.repeat(np.flatnonzero(full), lengths[full])
     there = flat.is_not_null()
     return flat.filter(there), rows[there.to_numpy()]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedTexts:
+    """Texts of a column and their numbers, the same across batches.
+
+    Attributes:
+        rows: Where they stand in the column, ``int64[n]``; None: it has no holes.
+        series: The texts.
+        numbers: ``int64[n]``, from 0.
+    """
+
+    rows: Codes | None
+    series: pl.Series
+    numbers: Codes
+
+
+def firsts(numbers: Codes, marked: npt.NDArray[np.bool_]) -> Codes:
+    """Row of the first of each number among the marked rows."""
+    rows = np.flatnonzero(marked)
+    return rows[np.unique(numbers[rows], return_index=True)[1]]
 
 
 def distinct(series: pl.Series, matcher: Matcher | None = None) -> tuple[Codes, list[Any]]:

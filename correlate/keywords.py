@@ -9,7 +9,7 @@ too little.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import polars as pl
 
 from correlate.atoms import Matcher, text_of
 from correlate.buffers import Texts, exported
-from correlate.columns import NOTHING, Codes, elements
+from correlate.columns import NOTHING, Codes, NumberedTexts, elements, firsts
 from correlate.scan import Literals
 
 NOT_SEARCHED = frozenset(
@@ -32,6 +32,7 @@ RUN = re.compile(r"[ -~]+")
 ODD = ("\N{KELVIN SIGN}".encode(), "\N{LATIN SMALL LETTER LONG S}".encode())
 """Characters beyond ASCII that fold into it."""
 _SHORTEST = 3  # characters of a run below which it is found everywhere
+_NO_CODES = np.zeros(0, np.int64)
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
 
 
@@ -81,6 +82,7 @@ class Keywords:
         """Forget all; signatures given before mean nothing after."""
         self.sets: list[frozenset[int]] = [frozenset(), frozenset()]
         self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
+        self._by_number: dict[str, Codes] = {}  # column to signature by number, -1 where a text was not searched yet
 
     @property
     def size(self) -> int:
@@ -99,11 +101,19 @@ class Keywords:
             self.sets.append(holds)
         return found
 
-    def encode(self, events: pl.DataFrame) -> Codes:
-        """Signature of each row over all its texts and numbers, ``int64[n]``."""
+    def encode(self, events: pl.DataFrame, numbered: Mapping[str, NumberedTexts] | None = None) -> Codes:
+        """Signature of each row over all its texts and numbers, ``int64[n]``.
+
+        Args:
+            events: A table.
+            numbered: Columns whose texts have numbers: of these, each text is searched once and remembered.
+        """
         kinds = dict(zip(events.columns, events.dtypes, strict=True))
         searched = [name for name in events.columns if name not in self._passed_over]
-        found = list(self._in_texts(events.select(name for name in searched if kinds[name] == pl.String)))
+        known = {name: one for name, one in (numbered or {}).items() if name in searched}
+        texts = [name for name in searched if kinds[name] == pl.String and name not in known]
+        found = list(self._in_texts(events.select(texts)))
+        found += self._in_numbered(known)
         if ORIGINAL in self._passed_over and ORIGINAL in kinds and "event.kind" in kinds:
             rows = (events["event.kind"] == "pipeline_error").fill_null(False).arg_true().to_numpy()
             if len(rows):
@@ -114,7 +124,7 @@ class Keywords:
                 series, rows = elements(events[name])
                 some = self._in_texts(pl.DataFrame([series])) if series.dtype == pl.String else self._in_numbers(series)
                 found += [(int(rows[place]), atoms) for place, atoms in some]
-            else:
+            elif self._has_numbers and kinds[name].is_numeric():
                 found += self._in_numbers(events[name])
         holds: dict[int, frozenset[int]] = {}
         for row, atoms in found:
@@ -123,6 +133,36 @@ class Keywords:
         for row, atoms in holds.items():
             codes[row] = self.intern(atoms)
         return codes
+
+    def _in_numbered(self, columns: Mapping[str, NumberedTexts]) -> Iterator[tuple[int, frozenset[int]]]:
+        """Rows and atoms of columns whose texts have numbers."""
+        new: list[pl.Series] = []
+        places: list[tuple[str, Codes]] = []
+        for name, column in columns.items():
+            table = self._by_number.get(name, _NO_CODES)
+            more = int(column.numbers.max(initial=-1)) + 1 - len(table)
+            if more > 0:
+                table = np.concatenate([table, np.full(more, -1, np.int64)])
+            self._by_number[name] = table
+            unknown = table[column.numbers] < 0
+            if unknown.any():
+                first = firsts(column.numbers, unknown)
+                new.append(column.series.gather(first).rename("texts"))
+                places.append((name, column.numbers[first]))
+                table[places[-1][1]] = NOTHING
+        if new:
+            edges = np.cumsum([0, *map(len, new)])
+            holds: dict[int, frozenset[int]] = {}
+            for place, atoms in self._in_texts(pl.DataFrame([pl.concat(new)])):
+                holds[place] = holds.get(place, frozenset()) | atoms
+            for place, atoms in holds.items():
+                which = int(np.searchsorted(edges, place, side="right")) - 1
+                name, numbers = places[which]
+                self._by_number[name][numbers[place - edges[which]]] = self.intern(atoms)
+        for name, column in columns.items():
+            codes = self._by_number[name][column.numbers]
+            for place in np.flatnonzero(codes > NOTHING).tolist():
+                yield place if column.rows is None else int(column.rows[place]), self.sets[codes[place]]
 
     def _in_texts(self, columns: pl.DataFrame) -> Iterator[tuple[int, frozenset[int]]]:
         """Rows and atoms of columns of texts."""

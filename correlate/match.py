@@ -15,25 +15,24 @@ Why it is done so: ADR 0006.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import polars as pl
 
 from correlate import cache
-from correlate.atoms import Matcher, text_of
+from correlate.atoms import Matcher
 from correlate.cases import Rows, cases, groups
-from correlate.columns import NOTHING, Codes
-from correlate.fold import fold
+from correlate.columns import NOTHING, Codes, NumberedTexts
 from correlate.ir import Node
 from correlate.keywords import NOT_SEARCHED, Keywords
 from correlate.memory import ENTRY, Memory, Remembers
+from correlate.references import plain_values, refers
 from correlate.signatures import Signatures
 from correlate.trees import Shape, Tree, index, leaves, shape, simplify
 
@@ -382,10 +381,10 @@ class Plan:
             for field in kind.fields:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
-        numbered = self._numbers(events, asked)
-        words = self._words(events, kinds)
+        numbered = {field: self._numbered_texts(events[field]) for field in asked if events.schema[field] == pl.String}
+        words = self._words(events, kinds, numbered)
         codes_of = {
-            field: self.columns[field].encode_numbered(events[field], *numbered[field])
+            field: self._codes(self.columns[field], numbered[field], height)
             if field in numbered
             else _encode(self.columns[field], events[field], parts, height)
             for field, parts in asked.items()
@@ -440,7 +439,7 @@ class Plan:
             return result
         here = [(self.columns[field], codes_of[field]) for field in kind.fields if field in codes_of]
         columns = [codes for _, codes in here]
-        compared = [_refers(values_of, field, other, mode, count) for _, field, other, mode in kind.references]
+        compared = [refers(values_of, field, other, mode, count) for _, field, other, mode in kind.references]
         if kind.keywords and words is not None:
             columns.append(words)
         first, inverse = cases([*columns, *compared], count)
@@ -485,36 +484,33 @@ class Plan:
                 true.add(atom)
         return true
 
-    def _numbers(
-        self, events: pl.DataFrame, asked: Mapping[str, Sequence[Rows | None]]
-    ) -> dict[str, tuple[Codes, npt.NDArray[np.bool_] | None]]:
-        """Numbers of the texts of columns, and the rows that are asked about; None for all."""
-        kinds = dict(zip(events.columns, events.dtypes, strict=True))
-        texts = [name for name in asked if kinds[name] == pl.String]
-        if not texts:
-            return {}
-        frame = events.select(self.columns[name].numbers(name) for name in texts)
-        numbered: dict[str, tuple[Codes, npt.NDArray[np.bool_] | None]] = {}
-        for name in texts:
-            mask: npt.NDArray[np.bool_] | None = None
-            if not any(rows is None for rows in asked[name]) and sum(map(_length, asked[name])) < events.height:
-                mask = np.zeros(events.height, bool)
-                for rows in asked[name]:
-                    mask[rows] = True
-            numbered[name] = frame[name].to_numpy(), mask
-        return numbered
+    def _numbered_texts(self, series: pl.Series) -> NumberedTexts:
+        """The texts of a column, and their numbers."""
+        rows = None
+        if series.null_count():
+            there = series.is_not_null()
+            rows = np.flatnonzero(there.to_numpy())
+            series = series.filter(there)
+        return NumberedTexts(rows, series, self.columns[series.name].numbers(series))
+
+    def _codes(self, column: Signatures, texts: NumberedTexts, height: int) -> Codes:
+        """Signatures of a column."""
+        codes = column.encode_numbered(texts.series, texts.numbers)
+        if texts.rows is None:
+            return codes
+        result = np.zeros(height, np.int64)
+        result[texts.rows] = codes
+        return result
 
     def _words(
-        self,
-        events: pl.DataFrame,
-        kinds: Sequence[tuple[Kind, Rows | None]],
+        self, events: pl.DataFrame, kinds: Sequence[tuple[Kind, Rows | None]], numbered: Mapping[str, NumberedTexts]
     ) -> Codes | None:
-        """Signatures of keywords for the rows of those kinds that have any."""
+        """Signatures of keywords, at least for the rows of those kinds that have any."""
         parts = [rows for kind, rows in kinds if kind.keywords]
         if self.keywords is None or not parts:
             return None
         if any(rows is None for rows in parts) or sum(map(_length, parts)) * 2 > events.height:
-            return self.keywords.encode(events)
+            return self.keywords.encode(events, numbered)
         rows = np.sort(np.concatenate([one for one in parts if one is not None]))
         codes = np.full(events.height, NOTHING, np.int64)
         codes[rows] = self.keywords.encode(events[rows])
@@ -535,52 +531,4 @@ def _encode(column: Signatures, series: pl.Series, parts: Sequence[Rows | None],
     return codes
 
 
-_MODES: Mapping[str, Callable[[str, str], bool]] = {
-    "eq": lambda one, other: one == other,
-    "startswith": lambda one, other: one.startswith(other),
-    "endswith": lambda one, other: one.endswith(other),
-    "contains": lambda one, other: other in one,
-}
-
-
-def plain_values(series: pl.Series) -> list[Any]:
-    """Values as JSON would have them: times as text, see ``correlate.ir``."""
-    inner = series.dtype.inner if isinstance(series.dtype, pl.List) else series.dtype
-    if isinstance(inner, pl.Datetime):
-        zoned = "UTC" if inner.time_zone is None else inner.time_zone
-        text = (
-            pl.element().dt.replace_time_zone(zoned).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.9fZ")
-        )
-        if isinstance(series.dtype, pl.List):
-            return series.list.eval(text).to_list()
-        return (
-            pl.select(
-                series.dt.replace_time_zone(zoned).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.9fZ")
-            )
-            .to_series()
-            .to_list()
-        )
-    return series.to_list()
-
-
-def _refers(values_of: Mapping[str, Sequence[Any]], field: str, other: str, mode: str, count: int) -> Codes:
-    """2 where the text of one field compares so with that of another, else 1; no case."""
-    if field not in values_of or other not in values_of:
-        return np.full(count, NOTHING, np.int64)
-    compare = _MODES[mode]
-    answers = [
-        2 if one and two and any(compare(a, b) for a in one for b in two) else NOTHING
-        for one, two in zip(map(_folded, values_of[field]), map(_folded, values_of[other]), strict=True)
-    ]
-    return np.array(answers, np.int64)
-
-
-def _folded(value: Any) -> tuple[str, ...]:
-    if value is None or isinstance(value, dict):
-        return ()
-    if isinstance(value, list):
-        return tuple(fold(text_of(one)) for one in value if one is not None and not isinstance(one, (list, dict)))
-    return (fold(text_of(value)),)
-
-
-__all__ = ["MEMORY", "NOT_SEARCHED", "Kind", "Numbered", "Plan", "cases", "groups", "number", "plain_values"]
+__all__ = ["MEMORY", "NOT_SEARCHED", "Kind", "Numbered", "Plan", "cases", "groups", "number"]

@@ -6,7 +6,7 @@ literal tells which of them can be in a text at all. Both find the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,7 @@ Numbers = npt.NDArray[np.int64]
 
 _GRAM = 4
 _SPARSE = 4  # times what its texts take that a column's buffers may hold, else the texts are copied out of them first
+_TOGETHER = 1 << 20  # bytes of small buffers that are copied together: each call of the pass costs some microseconds
 _NONE = np.zeros(0, np.int64)
 
 
@@ -121,30 +122,48 @@ class Literals:
                 found.append(literals[inside])
         if longest > INLINE:
             used = int(lengths.sum(dtype=np.int64))
-            whole = sum(texts.sizes) <= _SPARSE * used
-            for number, buffer in enumerate(texts.buffers()):
-                if not whole:
-                    some, literals = self._in_rows(texts, number)
-                else:
-                    ends, literals = self._places(buffer)
-                    if not len(ends):
-                        continue
-                    some, literals = self._owners(texts, number, ends, literals)
+            if sum(texts.sizes) > _SPARSE * used:
+                some, literals = self._in_rows(texts)
                 rows.append(some)
                 found.append(literals)
+            else:
+                for some, literals in self._in_buffers(texts):
+                    rows.append(some)
+                    found.append(literals)
         if not rows:
             return _NONE, _NONE
         return np.concatenate(rows) + texts.first, np.concatenate(found)
 
-    def _in_rows(self, texts: Texts, number: int) -> tuple[Numbers, Numbers]:
-        """Look through those parts of a buffer that are texts of the column: row and literal of each find."""
-        rows, begins, ends = texts.within(number)
-        if not len(rows):
-            return _NONE, _NONE
-        buffer = texts.buffers()[number]
-        pieces = [buffer[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    def _in_rows(self, texts: Texts) -> tuple[Numbers, Numbers]:
+        """Look through the longer texts of a column, copied out of their buffers: row and literal of each find."""
+        rows, numbers, begins, ends = texts.longer()
+        buffers = texts.buffers()
+        pieces = [
+            buffers[number][begin:end]
+            for number, begin, end in zip(numbers.tolist(), begins.tolist(), ends.tolist(), strict=True)
+        ]
         some, literals = self.find(b"\n".join(pieces), np.cumsum(ends - begins + 1))
         return rows[some], literals
+
+    def _in_buffers(self, texts: Texts) -> Iterator[tuple[Numbers, Numbers]]:
+        """Look through whole buffers, small ones together: row and literal of finds that are in a text.
+
+        What is found over the border of two buffers is in no text.
+        """
+        buffers = texts.buffers()
+        edges = np.cumsum([0, *map(len, buffers)])
+        first = 0
+        while first < len(buffers):
+            last = max(first + 1, int(np.searchsorted(edges, edges[first] + _TOGETHER, side="right")) - 1)
+            joined = buffers[first] if last == first + 1 else b"".join(buffers[first:last])
+            ends, literals = self._places(joined)
+            if len(ends):
+                ends += edges[first]
+                owners = np.searchsorted(edges, ends, side="left") - 1
+                for number in np.unique(owners).tolist():
+                    here = owners == number
+                    yield self._owners(texts, number, ends[here] - edges[number], literals[here])
+            first = last
 
     def _owners(self, texts: Texts, number: int, ends: Numbers, literals: Numbers) -> tuple[Numbers, Numbers]:
         """Rows whose text holds what was found in a buffer, and its literal."""

@@ -12,11 +12,10 @@ from sys import getsizeof
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from correlate.atoms import Matcher, Value, glob_regex, text_of
-from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements
+from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements, firsts
 from correlate.fold import fold
 from correlate.memory import ENTRY, TEXT
 from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
@@ -100,10 +99,10 @@ class Signatures:
         self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
         self._by_bytes: dict[bytes, int] = {}
         self._known: dict[Any, int] = {None: ABSENT}
-        # Texts of columns: Polars numbers them from 0, and keeps them; here their signature by number + 1.
+        # Texts of columns: Polars numbers them from 0, and keeps them; here their signature by number.
         self._categories = pl.Categorical(pl.Categories.random())
         self._anchor = pl.Series(dtype=self._categories)  # Polars forgets categories when no column has them
-        self._by_number: Codes = np.zeros(1, np.int64)
+        self._by_number: Codes = _NONE
         self.remembered = 0
 
     def reset(self) -> None:
@@ -139,37 +138,26 @@ class Signatures:
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
-    def numbers(self, name: str) -> pl.Expr:
-        """The number of each text of a column of that name, from 1, the same across batches; 0 without a value."""
-        return (pl.col(name).cast(self._categories).to_physical().cast(pl.Int64) + 1).fill_null(0)
+    def numbers(self, texts: pl.Series) -> Codes:
+        """The number of each text of a column without holes, from 0, the same across batches; ``int64[n]``."""
+        return texts.cast(self._categories).to_physical().to_numpy().astype(np.int64)
 
-    def encode_numbered(self, series: pl.Series, numbers: Codes, asked: npt.NDArray[np.bool_] | None) -> Codes:
-        """Signature of each row of a column of texts.
+    def encode_numbered(self, texts: pl.Series, numbers: Codes) -> Codes:
+        """Signature of each text of a column without holes, ``int64[n]``.
 
         Args:
-            series: The column.
+            texts: The column.
             numbers: What ``numbers`` gave for it.
-            asked: Rows that are asked about; None for all.
-
-        Returns:
-            ``int64[n]``, ABSENT where there is no value or nobody asks.
         """
         known = len(self._by_number)
-        more = int(numbers.max()) + 1 - known
+        more = int(numbers.max(initial=-1)) + 1 - known
         if more > 0:
-            self._by_number = np.concatenate([self._by_number, np.full(more, -1, np.int64)])
-            _, first = np.unique(numbers[numbers >= known], return_index=True)
-            rows = np.flatnonzero(numbers >= known)[first]
-            self.remembered += more * TEXT + int(series.gather(rows).str.len_bytes().sum())
-        if asked is not None:
-            numbers = np.where(asked, numbers, 0)
-        codes = self._by_number[numbers]
-        new = np.flatnonzero(codes < 0)
-        if len(new):
-            places, first = np.unique(numbers[new], return_index=True)
-            self._by_number[places] = self.signatures_of(series.gather(new[first]).to_list())
-            codes = self._by_number[numbers]
-        return codes
+            first = firsts(numbers, numbers >= known)
+            new = texts.gather(first)
+            self.remembered += more * TEXT + int(new.str.len_bytes().sum())
+            self._by_number = np.concatenate([self._by_number, np.full(more, NOTHING, np.int64)])
+            self._by_number[numbers[first]] = self.signatures_of(new.to_list())
+        return self._by_number[numbers]
 
     def signatures_of(self, texts: list[str]) -> list[int]:
         """Signatures of texts, each once; the caller remembers them."""
@@ -212,7 +200,7 @@ class Signatures:
             self.remembered += sum(ENTRY + (len(one) if isinstance(one, str) else 0) for one in new)
             return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
 
-    def _joined(self, result: Codes, rows: npt.NDArray[np.int64], codes: Codes) -> Codes:
+    def _joined(self, result: Codes, rows: Codes, codes: Codes) -> Codes:
         """A list has the atoms of all its elements."""
         telling = codes > NOTHING
         rows, codes = rows[telling], codes[telling]
