@@ -46,6 +46,17 @@ class Texts:
         """The bytes of the longer texts."""
         return list(map(_memory, self.addresses, self.sizes))
 
+    def each(self) -> Iterator[memoryview]:
+        """The bytes of each text; none where there is none."""
+        buffers = self.buffers()
+        short = memoryview(self.views.tobytes())
+        begins = self.views[:, 3].tolist()
+        for row, (size, number) in enumerate(zip(self.lengths.tolist(), self.views[:, 2].tolist(), strict=True)):
+            if size > INLINE:
+                yield buffers[number][begins[row] : begins[row] + size]
+            else:
+                yield short[row * VIEW + 4 : row * VIEW + 4 + size]
+
     def longer(
         self,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -6,6 +6,7 @@ literal tells which of them can be in a text at all. Both find the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import ModuleType
@@ -22,6 +23,7 @@ Numbers = npt.NDArray[np.int64]
 _GRAM = 4
 _SPARSE = 4  # times what its texts take that a column's buffers may hold, else the texts are copied out of them first
 _TOGETHER = 1 << 20  # bytes of small buffers that are copied together: each call of the pass costs some microseconds
+_END = re.compile(r"\$|\\Z")
 _NONE = np.zeros(0, np.int64)
 
 
@@ -113,11 +115,12 @@ class Literals:
             return _NONE, _NONE
         if self._least <= INLINE:
             short = (lengths >= self._least) & (lengths <= INLINE)
-            ends, literals = self._places(texts.views) if short.any() else (_NONE, _NONE)
+            there = np.flatnonzero(short)
+            ends, literals = self._places(texts.views[there]) if len(there) else (_NONE, _NONE)
             if len(ends):
-                row = (ends - 1) // VIEW
-                before = row * VIEW + 4
-                inside = short[row] & (ends - self._sizes[literals] >= before) & (ends <= before + lengths[row])
+                place = (ends - 1) // VIEW
+                row, before = there[place], place * VIEW + 4
+                inside = (ends - self._sizes[literals] >= before) & (ends <= before + lengths[row])
                 rows.append(row[inside])
                 found.append(literals[inside])
         if longest > INLINE:
@@ -198,9 +201,9 @@ class Literals:
 class Patterns:
     r"""Regular expressions, looked for in one pass of Hyperscan over a text.
 
-    What it finds is suspected only: its dialect finds at least what RE2's does in ASCII text (``$`` is wider, the rest
-    is the same). Where the two may differ (outside of ASCII, and on a vertical tab, no white space to RE2), and for
-    what it does not take, every text is suspect.
+    Its dialect finds what RE2's does in ASCII text, but for ends (``$``, ``\Z``), which are wider: what it finds of a
+    pattern with one is suspected only. Where the two may differ otherwise (outside of ASCII, and on a vertical tab, no
+    white space to RE2), and for what it does not take, every text is suspect.
     """
 
     def __init__(self, patterns: Sequence[tuple[str, str]], *, kept: bytes = b"") -> None:
@@ -234,6 +237,7 @@ class Patterns:
                 self._database = _compiled(module, wanted) if wanted else None
             self._taken = [place for place, _, _ in wanted]
         self._alone = sorted(set(self._all).difference(self._taken))
+        self._sure = frozenset(place for place in self._taken if not _END.search(patterns[place][0]))
 
     def dump(self) -> bytes:
         """The compiled form, for this machine and this version of Hyperscan."""
@@ -241,18 +245,27 @@ class Patterns:
         blob = b"" if self._database is None or module is None else bytes(module.dumpb(self._database))
         return len(self._taken).to_bytes(4, "big") + np.array(self._taken, ">i4").tobytes() + blob
 
-    def find(self, text: str) -> list[int]:
-        """Places of the patterns that may be in a text."""
+    def find(self, text: str) -> tuple[list[int], list[int]]:
+        """Places of the patterns that are in a text, and of those that may be."""
         if self._database is None or not text.isascii() or "\v" in text:
-            return self._all
+            return [], self._all
+        return self.find_in(text.encode())
+
+    def find_in(self, text: bytes | memoryview) -> tuple[list[int], list[int]]:
+        """Likewise, of a text in ASCII without a vertical tab."""
+        if self._database is None:
+            return [], self._all
         found: list[int] = []
         note = found.append
 
         def take(index: int, _start: int, _end: int, _flags: int, _context: object) -> None:
             note(self._taken[index])
 
-        self._database.scan(text.encode(), match_event_handler=take)
-        return [*found, *self._alone]
+        self._database.scan(text, match_event_handler=take)
+        if not found:
+            return [], self._alone
+        sure = self._sure.intersection(found)
+        return list(sure), [*(one for one in found if one not in sure), *self._alone]
 
 
 def _compiled(module: ModuleType, patterns: Sequence[tuple[int, bytes, int]]) -> Any:

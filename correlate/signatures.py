@@ -7,7 +7,8 @@ suspects. Signatures are interned; both tables live across batches, ``Plan`` bou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from sys import getsizeof
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from correlate.atoms import Matcher, Value, glob_regex, text_of
+from correlate.buffers import exported
 from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements, firsts
 from correlate.fold import fold
 from correlate.memory import ENTRY, TEXT
@@ -26,6 +28,7 @@ Atoms = Iterable[tuple[int, str, Any]]
 
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
 _LONG_TEXT = 1 << 20
+_LONG = 200  # bytes of a text, on average, from which copying it costs more than looking for it where it lies
 _NONE = np.zeros(0, np.int64)
 _TRUE = object()
 _FALSE = object()
@@ -88,6 +91,9 @@ class Signatures:
             self._equal or self._regexes or self._scanned or self._letters
         )
         self._rest = any(op != "null" for _, op, _ in rest)
+        framed = any(op in ("startswith", "endswith") for _, op, _ in self._all)
+        native = one_pass and hyperscan_module() is not None
+        self._bare = native and not (framed or self._equal or self._letters or self._rest) and bool(self._scanned)
         self._patterns: Patterns | None = None
         self._confirm: dict[int, Regex] = {}
         self._literals: Literals | None = None
@@ -113,7 +119,9 @@ class Signatures:
         """Build the passes now, not when the first text comes."""
         literals, patterns = unpacked(self._kept)
         if self._literals is None and self._scanned:
-            self._literals = Literals([one for _, one, _ in self._scanned], one_pass=self._one_pass, kept=literals)
+            self._literals = Literals(
+                [one for _, one, _ in self._scanned], caseless=self._bare, one_pass=self._one_pass, kept=literals
+            )
         if self._patterns is None and self._regexes:
             self._patterns = Patterns([self._sole[atom][1] for atom in self._regexes], kept=patterns)
         self._kept = b""
@@ -156,8 +164,47 @@ class Signatures:
             new = texts.gather(first)
             self.remembered += more * TEXT + int(new.str.len_bytes().sum())
             self._by_number = np.concatenate([self._by_number, np.full(more, NOTHING, np.int64)])
-            self._by_number[numbers[first]] = self.signatures_of(new.to_list())
+            self._by_number[numbers[first]] = self._signatures_in(new)
         return self._by_number[numbers]
+
+    def _signatures_in(self, texts: pl.Series) -> Sequence[int] | Codes:
+        """Signatures of the texts of a column without holes; long ones are searched where they lie, if that can be."""
+        if not self._bare or int(texts.str.len_bytes().sum()) < _LONG * len(texts):
+            return self.signatures_of(texts.to_list())
+        plain = texts.str.len_bytes() == texts.str.len_chars()
+        if self._regexes:
+            plain &= ~texts.str.contains("\v", literal=True)
+        odd = texts.filter(~plain)
+        found = self._where_they_lie(texts.filter(plain) if len(odd) else texts)
+        if not len(odd):
+            return found
+        codes = np.empty(len(texts), np.int64)
+        there = plain.to_numpy()
+        codes[there] = found
+        codes[~there] = self.signatures_of(odd.to_list())
+        return codes
+
+    def _where_they_lie(self, texts: pl.Series) -> list[int]:
+        """Signatures of texts of ASCII without a vertical tab, none of them made into an object or copied."""
+        self.prepare()
+        literals = self._literals
+        more: dict[int, list[int]] = {}
+        sure: tuple[Codes, Codes] = (_NONE, _NONE)
+        with exported(texts.to_frame()) as columns:
+            if literals is None or columns is None:
+                return self.signatures_of(texts.to_list())
+            pieces = columns[texts.name]
+            found = [literals.find_in(piece) for piece in pieces]
+            width = len(self._scanned)
+            pairs = np.unique(np.concatenate([_NONE, *(rows * width + numbers for rows, numbers in found)]))
+            sure = self._sorted_out(pairs // width, pairs % width, lambda place: fold(texts[place]), more)
+            if self._patterns is not None:
+                for piece in pieces:
+                    for place, text in enumerate(piece.each(), piece.first):
+                        held = self._patterns_held(*self._patterns.find_in(text), partial(str, text, "ascii"))
+                        if held:
+                            more.setdefault(place, []).extend(held)
+        return self._interned(len(texts), sure, more)
 
     def signatures_of(self, texts: list[str]) -> list[int]:
         """Signatures of texts, each once; the caller remembers them."""
@@ -245,10 +292,8 @@ class Signatures:
                         more.setdefault(place, []).extend(held)
             if self._patterns is not None:
                 for place, text in enumerate(texts):
-                    for found in self._patterns.find(text):
-                        atom = self._regexes[found]
-                        if self._holds(atom, text):
-                            more.setdefault(place, []).append(atom)
+                    if held := self._patterns_held(*self._patterns.find(text), text.__str__):
+                        more.setdefault(place, []).extend(held)
         if self._rest:
             for place, value in enumerate(values):
                 holds = self.matcher.holds(value)
@@ -302,22 +347,38 @@ class Signatures:
             text = "".join(some)
             lengths = map(len, some) if text.isascii() else (len(_bytes(one)) for one in some)
             places, found = literals.find(_bytes(text), np.cumsum(np.fromiter(lengths, np.int64, len(some))))
-            places = places + begin
-            certain = self._certain[found]
-            for place, number in zip(places[~certain].tolist(), found[~certain].tolist(), strict=True):
-                atom = self._scanned[number][0]
-                if self._holds(atom, folded[place]):
-                    more.setdefault(place, []).append(atom)
-            found_places.append(places[certain])
-            found_atoms.append(self._scanned_atoms[found[certain]])
+            places, atoms = self._sorted_out(places + begin, found, folded.__getitem__, more)
+            found_places.append(places)
+            found_atoms.append(atoms)
             begin = end
         return np.concatenate(found_places), np.concatenate(found_atoms)
+
+    def _sorted_out(
+        self, places: Codes, found: Codes, folded: Callable[[int], str], more: dict[int, list[int]]
+    ) -> tuple[Codes, Codes]:
+        """Places and atoms of literals that were found, if they are sure; what is confirmed goes to ``more``."""
+        certain = self._certain[found]
+        for place, number in zip(places[~certain].tolist(), found[~certain].tolist(), strict=True):
+            atom = self._scanned[number][0]
+            if self._holds(atom, folded(place)):
+                more.setdefault(place, []).append(atom)
+        return places[certain], self._scanned_atoms[found[certain]]
+
+    def _patterns_held(self, sure: list[int], suspected: list[int], text: Callable[[], str]) -> list[int]:
+        """Atoms of patterns, those that are only suspected if they hold."""
+        held = [self._regexes[one] for one in sure]
+        if suspected:
+            whole = text()
+            held += [atom for atom in (self._regexes[one] for one in suspected) if self._holds(atom, whole)]
+        return held
 
     def _holds(self, atom: int, text: str) -> bool:
         """Whether an atom that the pass suspects does hold; the text of a glob is folded."""
         sole = self._confirm.get(atom)
         if sole is None:
             op, payload = self._sole[atom]
+            if op == "glob" and 1 not in payload:
+                return in_order(payload, text)
             sole = self._confirm[atom] = Compiled(glob_regex(payload)) if op == "glob" else compile_regex(*payload)
         return bool(sole.search(text))
 
@@ -326,6 +387,29 @@ class Signatures:
         if self._whole is None:
             self._whole = Matcher(self._all, one_pass=False)
         return self._whole.holds(value)
+
+
+def in_order(parts: Sequence[Any], text: str) -> bool:
+    """Whether a whole text is these pieces of text, in this order, with anything in place of each 0 between them."""
+    at, end = 0, len(text)
+    pieces = list(parts)
+    if pieces[0] != 0:
+        first = pieces.pop(0)
+        if not text.startswith(first):
+            return False
+        at = len(first)
+    if pieces[-1] != 0:
+        last = pieces.pop()
+        if not text.endswith(last):
+            return False
+        end -= len(last)
+    for piece in pieces:
+        if piece != 0:
+            at = text.find(piece, at)
+            if at < 0:
+                return False
+            at += len(piece)
+    return at <= end
 
 
 def packed(*blobs: bytes | None) -> bytes:

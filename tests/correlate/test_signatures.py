@@ -1,0 +1,59 @@
+"""Texts of columns searched where they lie, and globs as pieces in order, against looking into each text alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from correlate.atoms import Matcher, glob_regex
+from correlate.regex import Compiled, hyperscan_module
+from correlate.signatures import Signatures, in_order
+
+ATOMS: list[tuple[int, str, Any]] = [
+    (0, "contains", "needle"),
+    (1, "contains", "\\temp\\"),
+    (2, "contains", "straße"),
+    (3, "contains", "kiwi"),
+    (4, "glob", [0, "ab", 0, "cd", 0]),
+    (5, "glob", ["x", 0, "needle"]),
+    (6, "glob", [0, "a", 1, "dle", 0]),
+]
+REGEXES: list[tuple[int, str, Any]] = [
+    (7, "re", [r"ab\s+cd", ""]),
+    (8, "re", ["needle$", ""]),
+    (9, "re", ["^x.*AB", "i"]),
+    (10, "re", [r"\bab\b", ""]),
+]
+PLAIN = ["ab", "AB", "cd", "needle", "NEEDLE", "\\Temp\\", "kiwi", "x", " ", "a dle", "", "z" * 300]
+ODD = ["straße", "STRAßE", "\N{KELVIN SIGN}iwi", "\v", "\n", "$", "\x02", "\x03"]
+words = st.sampled_from([*PLAIN, *ODD])
+texts = st.lists(words, max_size=6).map("".join)
+columns = st.lists(st.one_of(st.none(), texts), min_size=1, max_size=30)
+
+
+@pytest.mark.skipif(hyperscan_module() is None, reason="needs Hyperscan")
+@pytest.mark.parametrize("atoms", [ATOMS, ATOMS + REGEXES], ids=["literals", "regexes"])
+@given(batches=st.lists(columns, min_size=1, max_size=3))
+def test_long_texts_have_the_atoms_that_hold_for_each_alone(
+    atoms: list[tuple[int, str, Any]], batches: list[list[str | None]]
+) -> None:
+    signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
+    for batch in batches:
+        there = pl.Series("text", ["pad" * 4000, *[one for one in batch if one is not None]], dtype=pl.String)
+        codes = signatures.encode_numbered(there, signatures.numbers(there))
+        assert [signatures.sets[code] for code in codes] == [alone.holds(text) for text in there.to_list()]
+
+
+@given(
+    parts=st.lists(st.sampled_from(["a", "ab", "b", 0]), min_size=2, max_size=6).filter(
+        lambda parts: 0 in parts and all(isinstance(a, str) != isinstance(b, str) for a, b in pairwise(parts))
+    ),
+    text=st.text("ab\n", max_size=12),
+)
+def test_pieces_are_in_order_where_the_glob_fits(parts: list[Any], text: str) -> None:
+    assert in_order(parts, text) == bool(Compiled(glob_regex(parts)).search(text))
