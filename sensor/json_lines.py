@@ -99,18 +99,23 @@ def _table_of(lines: pl.Series, sample: int | None) -> pl.DataFrame | None:
     """Read with types from the first ``sample`` lines, or from all; None if the lines do not fit them."""
     body = "\n".join(lines.to_list()).encode()
     try:
-        schema = pl.scan_ndjson(io.BytesIO(body), infer_schema_length=sample).collect_schema()
+        schema = _schema(body, sample)
         width = sum(_leaf_count(dtype) for dtype in schema.values())
         if width > MOST_COLUMNS or width * len(lines) > MOST_CELLS:
             return None
         table = pl.read_ndjson(io.BytesIO(body), schema=schema)
+        if table.height != len(lines):
+            return None  # a blank line, or one that holds several values
+        keys = int(lines.str.count_matches('":', literal=True).sum() or 0)
+        if sample is not None and _keys_read(table) != keys and _schema(body, None) != schema:
+            return None  # a key that the sample does not have; if it has all, there are nulls or texts like keys
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
-    if table.height != len(lines):
-        return None  # a blank line, or one that holds several values
-    if sample is not None and _keys_read(table) != int(lines.str.count_matches('":', literal=True).sum() or 0):
-        return None  # a key that the sample does not have (or nulls, or text that looks like a key)
     return _flatten(table)
+
+
+def _schema(body: bytes, sample: int | None) -> pl.Schema:
+    return pl.scan_ndjson(io.BytesIO(body), infer_schema_length=sample).collect_schema()
 
 
 def _leaf_count(dtype: object) -> int:
