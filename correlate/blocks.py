@@ -450,7 +450,7 @@ def _targets(
             yield 1, DATA + "Data", None, None
 
 
-def _codes(what: _What, spelled: Sequence[bytes]) -> list[int]:
+def _codes(what: _What, spelled: Sequence[memoryview]) -> list[int]:
     """Codes of values as lines spell them."""
     loaded = orjson.loads(b"[" + b",".join(spelled) + b"]")
     texts = [one if type(one) is str else text_of(one) for one in loaded]

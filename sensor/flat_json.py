@@ -394,11 +394,12 @@ class Tables:
             else:
                 self.codes = _longer(self.codes)
 
-    def texts(self, numbers: Sequence[int] | I64) -> list[bytes]:
-        """The texts of values, as they stand in the lines."""
-        letters = self.letters.view(np.uint8)
-        spots = self.values.entries[numbers][:, [START, SIZE]].tolist()
-        return [bytes(letters[8 * start : 8 * start + size]) for start, size in spots]
+    def texts(self, numbers: Sequence[int] | I64) -> list[memoryview]:
+        """The texts of values, as they stand in the lines; good until more are met."""
+        letters = self.letters.view(np.uint8).data
+        spots = self.values.entries[numbers][:, [START, SIZE]]
+        begins = 8 * spots[:, 0]
+        return [letters[begin:end] for begin, end in zip(begins.tolist(), (begins + spots[:, 1]).tolist(), strict=True)]
 
     def vectors(self, cases: I64, width: int) -> I32:
         """The codes of cases of the same width, ``int32[n, width]``."""

@@ -179,7 +179,7 @@ def test_what_is_new_is_looked_at_once() -> None:
     codes = {b'"x"': 7, b'"y"': 8}
     for number in range(tables.value_count):
         if tables.values.whats[number] == 2:
-            tables.values.states[number] = codes[tables.texts([number])[0]]
+            tables.values.states[number] = codes[bytes(tables.texts([number])[0])]
     assert look() == [3, 4, PASS, ALONE, 2]
     assert tables.vectors(np.array([2, 3, 4]), 1).tolist() == [[0], [7], [8]]
     tables.cases.states[2:5] = [PASS, READ, PASS]
