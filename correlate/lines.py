@@ -281,6 +281,7 @@ class SievedLines:
             patience: Bytes of an input that are looked at line by line before kernels are loaded for the rest.
         """
         self.sieve = Sieve(plan_of)
+        self._block_sieve: BlockSieve | None = None
         self._plan_of = plan_of
         self._kernels_in = kernels_in
         self._patience = patience
@@ -314,15 +315,15 @@ class SievedLines:
         return list(zip(begins[kept].tolist(), stops[kept].tolist(), strict=True))
 
     def _blocks(self) -> BlockSieve:
-        self._patience = 0
-        prepare(self._kernels_in)
-        from correlate.blocks import BlockSieve  # loads numba
+        if self._block_sieve is None:
+            self._patience = 0
+            prepare(self._kernels_in)
+            from correlate.blocks import BlockSieve  # loads numba
 
-        if not isinstance(self.sieve, BlockSieve):
             passed_over = self.sieve.passed_over
-            self.sieve = BlockSieve(self._plan_of)
+            self.sieve = self._block_sieve = BlockSieve(self._plan_of)
             self.sieve.passed_over = passed_over
-        return self.sieve
+        return self._block_sieve
 
     def _let_go(self) -> Iterator[tuple[pl.Series, pl.Series]]:
         if self._held:
