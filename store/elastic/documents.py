@@ -24,8 +24,13 @@ _RESTS = ("zeek.fields", "suricata.fields")
 
 _LATER_NULL = r',"[a-z0-9_@/]+":null'
 _FIRST_NULL = r'\{"[a-z0-9_@/]+":null,?'
-"""Members that say nothing, a third of a table's text. Inside of a string a quotation mark is escaped, and behind one
-that ends a string no letter follows, so what looks like a member is one."""
+"""Members that say nothing. Inside of a string a quotation mark is escaped, and behind one that ends a string no letter
+follows, so what looks like a member is one."""
+_KIND, _ROW = "\0kind", "\0row"
+_ROWS_OF_A_KIND = 500
+"""Rows that have to lack the same members, on average, for each kind to be written by itself."""
+_MOST_FLAGS = 62
+"""Columns whose nulls are told apart, in the bits of a number."""
 
 Tree = dict[str, "Tree | None"]
 """Names by level; None is a value."""
@@ -52,9 +57,7 @@ def bodies(frame: pl.DataFrame, *, rest: bool = True) -> pl.Series:
         exact.append(pl.struct(texts).alias(NONFINITE))
         exact.append(pl.any_horizontal(text.is_not_null() for text in texts).alias(ODD))
     flat = frame.with_columns(exact)
-    document = pl.struct(_nested(_tree(flat.columns))).struct.json_encode()
-    if any(series.null_count() for series in frame):
-        document = document.str.replace_all(_LATER_NULL, "").str.replace_all(_FIRST_NULL, "{")
+    document = pl.lit(_encoded(flat, uniform=not odd))
     objects = [name for name in _RESTS if rest and name in names and _are_objects(frame[name])]
     if objects:
         # Text that was just parsed as JSON: it cannot break out of its place; a line feed is only space in it.
@@ -68,6 +71,38 @@ def bodies(frame: pl.DataFrame, *, rest: bool = True) -> pl.Series:
         )
     action = pl.struct(pl.struct(document_ids(frame["event.id"]).alias("_id")).alias("create")).struct.json_encode()
     return flat.select(pl.concat_str(action, document, separator="\n").alias("lines")).to_series()
+
+
+def _encoded(flat: pl.DataFrame, *, uniform: bool) -> pl.Series:
+    """Documents without members that say nothing, a third of a table's text.
+
+    Rows of a table lack the same few sets of members, so each kind of rows is written without the columns that it
+    lacks. Where there are many kinds, or nulls below the columns, such members are cut out of the text.
+
+    Args:
+        flat: Columns that are not null in every row, as they are to be written.
+        uniform: All nulls are those of columns.
+    """
+    some = [series.name for series in flat if series.null_count()]
+    if not some and uniform:
+        return _written(flat)
+    if uniform and len(some) <= _MOST_FLAGS:
+        flags = [pl.col(name).is_null().cast(pl.UInt64) * (1 << bit) for bit, name in enumerate(some)]
+        kinds = flat.select(pl.sum_horizontal(flags)).to_series()
+        if kinds.n_unique() * _ROWS_OF_A_KIND <= flat.height:
+            parts = flat.with_columns(kinds.alias(_KIND)).with_row_index(_ROW).partition_by(_KIND)
+            texts = []
+            for part in parts:
+                lacking = [name for bit, name in enumerate(some) if part[_KIND][0] >> bit & 1]
+                texts.append(_written(part.drop(_KIND, _ROW, *lacking)))
+            places = pl.concat([part[_ROW] for part in parts])
+            return pl.concat(texts).gather(places.arg_sort())
+    return _written(flat).str.replace_all(_LATER_NULL, "").str.replace_all(_FIRST_NULL, "{")
+
+
+def _written(flat: pl.DataFrame) -> pl.Series:
+    """Rows as JSON, nested."""
+    return flat.select(pl.struct(_nested(_tree(flat.columns))).struct.json_encode().alias("document")).to_series()
 
 
 def joined(lines: pl.Series) -> bytes:
