@@ -21,7 +21,7 @@ from typing import Any
 import re2
 
 from correlate.fold import fold
-from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
+from correlate.regex import BEHIND, Compiled, Regex, before_end, compile_regex, hyperscan_module
 
 Value = str | int | float | bool
 
@@ -245,7 +245,7 @@ class Matcher:
             found += [atom for atom, _, _, regex in self._regexes if regex.search(text)]
             return
         scan, alone = self._regex_pass
-        for index in (*scan.find(text.encode()), *alone):
+        for index in (*scan.find(text.encode() + BEHIND), *alone):
             atom, _, _, regex = self._regexes[index]
             if regex.search(text):
                 found.append(atom)
@@ -280,18 +280,20 @@ class Matcher:
     def _prepare_regexes(self, hyperscan: ModuleType) -> tuple[_Pass, list[int]] | None:
         r"""A pass over those patterns that Hyperscan takes, and the indexes of the others.
 
-        Its dialect finds at least what RE2's does in ASCII text: ``$`` is wider, the rest is the same.
+        Its dialect finds at least what RE2's does in ASCII text with ``correlate.regex.BEHIND`` behind it.
         """
         marks = {"i": hyperscan.HS_FLAG_CASELESS, "m": hyperscan.HS_FLAG_MULTILINE, "s": hyperscan.HS_FLAG_DOTALL}
         base = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_UTF8
         taken: list[tuple[int, bytes, int]] = []
         for index, (_, pattern, letters, _) in enumerate(self._regexes):
             flags = base | sum(marks[letter] for letter in letters)
-            if not pattern.isascii() or "\0" in pattern:
+            before = before_end(pattern, letters)
+            if before is None:
                 continue
+            expression = before.encode()
             with suppress(hyperscan.error):
-                _Pass(hyperscan, [pattern.encode()], [flags], literal=False)
-                taken.append((index, pattern.encode(), flags))
+                _Pass(hyperscan, [expression], [flags], literal=False)
+                taken.append((index, expression, flags))
         if not taken:
             return None
         inside = {index for index, _, _ in taken}

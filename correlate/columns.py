@@ -45,11 +45,17 @@ class NumberedTexts:
         rows: Where they stand in the column, ``int64[n]``; None: it has no holes.
         series: The texts.
         numbers: ``int64[n]``, from 0.
+        known: How many numbers there were before.
+        new_numbers: The others.
+        new: The text of each.
     """
 
     rows: Codes | None
     series: pl.Series
     numbers: Codes
+    known: int
+    new_numbers: Codes
+    new: pl.Series
 
 
 def firsts(numbers: Codes, marked: npt.NDArray[np.bool_]) -> Codes:

@@ -144,12 +144,15 @@ class Keywords:
             if more > 0:
                 table = np.concatenate([table, np.full(more, -1, np.int64)])
             self._by_number[name] = table
-            unknown = table[column.numbers] < 0
-            if unknown.any():
-                first = firsts(column.numbers, unknown)
-                new.append(column.series.gather(first).rename("texts"))
-                places.append((name, column.numbers[first]))
-                table[places[-1][1]] = NOTHING
+            if (table[: column.known] >= 0).all():
+                numbers, texts = column.new_numbers, column.new
+            else:  # some were numbered in a batch whose texts were not searched
+                first = firsts(column.numbers, table[column.numbers] < 0)
+                numbers, texts = column.numbers[first], column.series.gather(first)
+            if len(numbers):
+                new.append(texts.rename("texts"))
+                places.append((name, numbers))
+                table[numbers] = NOTHING
         if new:
             edges = np.cumsum([0, *map(len, new)])
             holds: dict[int, frozenset[int]] = {}

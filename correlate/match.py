@@ -381,7 +381,8 @@ class Plan:
             for field in kind.fields:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
-        numbered = {field: self._numbered_texts(events[field]) for field in asked if events.schema[field] == pl.String}
+        schema = events.schema
+        numbered = {field: self._numbered_texts(events[field]) for field in asked if schema[field] == pl.String}
         words = self._words(events, kinds, numbered)
         codes_of = {
             field: self._codes(self.columns[field], numbered[field], height)
@@ -491,11 +492,11 @@ class Plan:
             there = series.is_not_null()
             rows = np.flatnonzero(there.to_numpy())
             series = series.filter(there)
-        return NumberedTexts(rows, series, self.columns[series.name].numbers(series))
+        return self.columns[series.name].numbered(rows, series)
 
     def _codes(self, column: Signatures, texts: NumberedTexts, height: int) -> Codes:
         """Signatures of a column."""
-        codes = column.encode_numbered(texts.series, texts.numbers)
+        codes = column.encode_numbered(texts)
         if texts.rows is None:
             return codes
         result = np.zeros(height, np.int64)

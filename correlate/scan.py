@@ -6,7 +6,6 @@ literal tells which of them can be in a text at all. Both find the same.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import ModuleType
@@ -16,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from correlate.buffers import INLINE, VIEW, Texts
-from correlate.regex import hyperscan_module
+from correlate.regex import BEHIND, before_end, hyperscan_module
 
 Numbers = npt.NDArray[np.int64]
 
 _GRAM = 4
 _SPARSE = 4  # times what its texts take that a column's buffers may hold, else the texts are copied out of them first
 _TOGETHER = 1 << 20  # bytes of small buffers that are copied together: each call of the pass costs some microseconds
-_END = re.compile(r"\$|\\Z")
 _NONE = np.zeros(0, np.int64)
 
 
@@ -201,9 +199,9 @@ class Literals:
 class Patterns:
     r"""Regular expressions, looked for in one pass of Hyperscan over a text.
 
-    Its dialect finds what RE2's does in ASCII text, but for ends (``$``, ``\Z``), which are wider: what it finds of a
-    pattern with one is suspected only. Where the two may differ otherwise (outside of ASCII, and on a vertical tab, no
-    white space to RE2), and for what it does not take, every text is suspect.
+    Its dialect finds what RE2's does in ASCII text: what it finds within the text is sure, what has to do with the end
+    of the text is suspected (``correlate.regex.before_end``). Where the two may differ (outside of ASCII, and on a
+    vertical tab, no white space to RE2), and for what it does not take, every text is suspect.
     """
 
     def __init__(self, patterns: Sequence[tuple[str, str]], *, kept: bytes = b"") -> None:
@@ -227,9 +225,9 @@ class Patterns:
             marks = {"i": module.HS_FLAG_CASELESS, "m": module.HS_FLAG_MULTILINE, "s": module.HS_FLAG_DOTALL}
             base = module.HS_FLAG_SINGLEMATCH | module.HS_FLAG_UTF8
             wanted = [
-                (place, text.encode(), base | sum(marks[letter] for letter in letters))
+                (place, before.encode(), base | sum(marks[letter] for letter in letters))
                 for place, (text, letters) in enumerate(patterns)
-                if text.isascii() and "\0" not in text  # which ends a pattern
+                if (before := before_end(text, letters)) is not None
             ]
             self._database = _compiled(module, wanted)
             if self._database is None:
@@ -237,7 +235,8 @@ class Patterns:
                 self._database = _compiled(module, wanted) if wanted else None
             self._taken = [place for place, _, _ in wanted]
         self._alone = sorted(set(self._all).difference(self._taken))
-        self._sure = frozenset(place for place in self._taken if not _END.search(patterns[place][0]))
+        same = [place for place in self._taken if before_end(*patterns[place]) == patterns[place][0]]
+        self._unmarked = frozenset(same)
 
     def dump(self) -> bytes:
         """The compiled form, for this machine and this version of Hyperscan."""
@@ -255,17 +254,16 @@ class Patterns:
         """Likewise, of a text in ASCII without a vertical tab."""
         if self._database is None:
             return [], self._all
-        found: list[int] = []
-        note = found.append
+        sure: list[int] = []
+        suspected = list(self._alone)
+        size = len(text)
 
-        def take(index: int, _start: int, _end: int, _flags: int, _context: object) -> None:
-            note(self._taken[index])
+        def take(index: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            place = self._taken[index]
+            (sure if end <= size and place in self._unmarked else suspected).append(place)
 
-        self._database.scan(text, match_event_handler=take)
-        if not found:
-            return [], self._alone
-        sure = self._sure.intersection(found)
-        return list(sure), [*(one for one in found if one not in sure), *self._alone]
+        self._database.scan(b"".join((text, BEHIND)), match_event_handler=take)
+        return sure, suspected
 
 
 def _compiled(module: ModuleType, patterns: Sequence[tuple[int, bytes, int]]) -> Any:

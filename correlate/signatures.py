@@ -17,7 +17,7 @@ import polars as pl
 
 from correlate.atoms import Matcher, Value, glob_regex, text_of
 from correlate.buffers import exported
-from correlate.columns import ABSENT, NOTHING, Codes, distinct, elements, firsts
+from correlate.columns import ABSENT, NOTHING, Codes, NumberedTexts, distinct, elements, firsts
 from correlate.fold import fold
 from correlate.memory import ENTRY, TEXT
 from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
@@ -146,26 +146,29 @@ class Signatures:
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
-    def numbers(self, texts: pl.Series) -> Codes:
-        """The number of each text of a column without holes, from 0, the same across batches; ``int64[n]``."""
-        return texts.cast(self._categories).to_physical().to_numpy().astype(np.int64)
-
-    def encode_numbered(self, texts: pl.Series, numbers: Codes) -> Codes:
-        """Signature of each text of a column without holes, ``int64[n]``.
+    def numbered(self, rows: Codes | None, texts: pl.Series) -> NumberedTexts:
+        """Number the texts of a column without holes.
 
         Args:
+            rows: Where they stand in a column with holes; None: it has none.
             texts: The column.
-            numbers: What ``numbers`` gave for it.
         """
+        numbers = texts.cast(self._categories).to_physical().to_numpy().astype(np.int64)
         known = len(self._by_number)
-        more = int(numbers.max(initial=-1)) + 1 - known
-        if more > 0:
-            first = firsts(numbers, numbers >= known)
-            new = texts.gather(first)
-            self.remembered += more * TEXT + int(new.str.len_bytes().sum())
+        if int(numbers.max(initial=-1)) < known:
+            return NumberedTexts(rows, texts, numbers, known, _NONE, texts.clear())
+        first = firsts(numbers, numbers >= known)
+        return NumberedTexts(rows, texts, numbers, known, numbers[first], texts.gather(first))
+
+    def encode_numbered(self, texts: NumberedTexts) -> Codes:
+        """Signature of each text that ``numbered`` has numbered, ``int64[n]``."""
+        if len(texts.new_numbers):
+            top = int(texts.new_numbers.max()) + 1
+            more = top - len(self._by_number)
+            self.remembered += more * TEXT + int(texts.new.str.len_bytes().sum())
             self._by_number = np.concatenate([self._by_number, np.full(more, NOTHING, np.int64)])
-            self._by_number[numbers[first]] = self._signatures_in(new)
-        return self._by_number[numbers]
+            self._by_number[texts.new_numbers] = self._signatures_in(texts.new)
+        return self._by_number[texts.numbers]
 
     def _signatures_in(self, texts: pl.Series) -> Sequence[int] | Codes:
         """Signatures of the texts of a column without holes; long ones are searched where they lie, if that can be."""
