@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from correlate.compile import Values
 
 _HERE = Path(__file__).parent
+_PART = 64 << 10  # bytes of a rule file that are read at once
 _SHOWN = 50  # problems that an error message lists; RuleSet.problems has all
 
 
@@ -63,7 +64,7 @@ def load_rules(
     if ruleset is None:
         from correlate.parse import parse_documents  # pySigma takes 0.2 s to import: not if the cache has it
 
-        ruleset = parse_documents(files, texts, placeholders or {})
+        ruleset = parse_documents(list(map(Path, files)), texts, placeholders or {})
         if cache_dir:
             cache.write(cache_dir, key, ruleset)
     ruleset = replace(ruleset, kept_in=cache_dir)
@@ -81,39 +82,46 @@ def _error(errors: Sequence[RuleProblem]) -> RuleError:
     return RuleError(count + "\n" + "\n".join(lines), hint="jianmen rules check")
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
-    files: list[Path] = []
+def _files(paths: Iterable[Path]) -> list[str]:
+    """Rule files; as texts, for to make a path object of each of thousands takes longer than to read them."""
+    files: list[str] = []
     for path in paths:
         if path.is_dir():
             files.extend(_below(path))
         elif path.is_file():
-            files.append(path)
+            files.append(str(path))
         else:
             raise RuleError("no such file or folder of rules", where=str(path))
     return list(dict.fromkeys(files))
 
 
-def _below(folder: Path) -> list[Path]:
-    """Rule files at any depth, in the order of their paths; as texts until they are few enough."""
+def _below(folder: Path) -> list[str]:
+    """Rule files at any depth, in the order of their paths."""
     found = [
-        os.path.join(place, name)  # noqa: PTH118 - a path object for each of thousands takes longer than reading them
+        os.path.join(place, name)  # noqa: PTH118
         for place, _, names in os.walk(folder)
         for name in names
         if name.endswith((".yml", ".yaml"))
     ]
     found.sort(key=lambda one: one.split(os.sep))  # noqa: PTH206
-    return [Path(one) for one in found if os.path.isfile(one)]  # noqa: PTH113
+    return [one for one in found if os.path.isfile(one)]  # noqa: PTH113
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
-            return file.readall()
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # without an object for each file
+        try:
+            parts = [os.read(file, _PART)]
+            while parts[-1]:
+                parts.append(os.read(file, _PART))
+        finally:
+            os.close(file)
     except OSError as error:
-        raise RuleError(f"cannot read a rule: {error.strerror or error}", where=str(path)) from error
+        raise RuleError(f"cannot read a rule: {error.strerror or error}", where=path) from error
+    return b"".join(parts)
 
 
-def _key(files: Sequence[Path], texts: Sequence[bytes], placeholders: Values) -> str:
+def _key(files: Sequence[str], texts: Sequence[bytes], placeholders: Values) -> str:
     """Hash of the rules, our own code and pipelines, and the parser's version."""
     digest = hashlib.blake2b(digest_size=16)
 
@@ -129,8 +137,8 @@ def _key(files: Sequence[Path], texts: Sequence[bytes], placeholders: Values) ->
         add(path.read_bytes())
     for name in sorted(placeholders):
         add(name.encode(), *(value.encode() for value in placeholders[name]))
-    for path, text in zip(files, texts, strict=True):
-        add(str(path).encode(), text)
+    for file, text in zip(files, texts, strict=True):
+        add(os.fsencode(file), text)
     return digest.hexdigest()
 
 
