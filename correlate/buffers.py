@@ -65,12 +65,6 @@ class Texts:
         begins = self.views[rows, 3].astype(np.int64)
         return rows, self.views[rows, 2].astype(np.int64), begins, begins + self.lengths[rows]
 
-    def within(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Rows whose text is in one of the buffers, where it begins and where it ends, ``int64`` each."""
-        rows = np.flatnonzero((self.lengths > INLINE) & (self.views[:, 2] == number))
-        begins = self.views[rows, 3].astype(np.int64)
-        return rows, begins, begins + self.lengths[rows]
-
 
 @contextmanager
 def exported(frame: pl.DataFrame) -> Iterator[Mapping[str, Sequence[Texts]] | None]:

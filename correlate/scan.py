@@ -6,7 +6,7 @@ literal tells which of them can be in a text at all. Both find the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -123,14 +123,10 @@ class Literals:
                 found.append(literals[inside])
         if longest > INLINE:
             used = int(lengths.sum(dtype=np.int64))
-            if sum(texts.sizes) > _SPARSE * used:
-                some, literals = self._in_rows(texts)
-                rows.append(some)
-                found.append(literals)
-            else:
-                for some, literals in self._in_buffers(texts):
-                    rows.append(some)
-                    found.append(literals)
+            sparse = sum(texts.sizes) > _SPARSE * used
+            some, literals = self._in_rows(texts) if sparse else self._in_buffers(texts)
+            rows.append(some)
+            found.append(literals)
         if not rows:
             return _NONE, _NONE
         return np.concatenate(rows) + texts.first, np.concatenate(found)
@@ -146,39 +142,37 @@ class Literals:
         some, literals = self.find(b"\n".join(pieces), np.cumsum(ends - begins + 1))
         return rows[some], literals
 
-    def _in_buffers(self, texts: Texts) -> Iterator[tuple[Numbers, Numbers]]:
-        """Look through whole buffers, small ones together: row and literal of finds that are in a text.
+    def _in_buffers(self, texts: Texts) -> tuple[Numbers, Numbers]:
+        """Look through whole buffers, small ones together: row and literal of each find that is in a text.
 
-        What is found over the border of two buffers is in no text.
+        Places count on from buffer to buffer. What is found over the border of two is in no text.
         """
         buffers = texts.buffers()
         edges = np.cumsum([0, *map(len, buffers)])
+        parts: list[tuple[Numbers, Numbers]] = []
         first = 0
         while first < len(buffers):
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _TOGETHER, side="right")) - 1)
             joined = buffers[first] if last == first + 1 else b"".join(buffers[first:last])
-            ends, literals = self._places(joined)
-            if len(ends):
-                ends += edges[first]
-                owners = np.searchsorted(edges, ends, side="left") - 1
-                for number in np.unique(owners).tolist():
-                    here = owners == number
-                    yield self._owners(texts, number, ends[here] - edges[number], literals[here])
+            places, some = self._places(joined)
+            if len(places):
+                parts.append((places + edges[first], some))
             first = last
-
-    def _owners(self, texts: Texts, number: int, ends: Numbers, literals: Numbers) -> tuple[Numbers, Numbers]:
-        """Rows whose text holds what was found in a buffer, and its literal."""
-        rows, begins, stops = texts.within(number)
+        if not parts:
+            return _NONE, _NONE
+        ends, literals = (np.concatenate(one) for one in zip(*parts, strict=True))
+        rows, numbers, begins, stops = texts.longer()
+        begins += edges[numbers]
+        stops += edges[numbers]
         order = np.argsort(begins, kind="stable")
         rows, begins, stops = rows[order], begins[order], stops[order]
         starts = ends - self._sizes[literals]
         # Texts may share bytes: all that begin before the find and end behind it, looked at from the longest on.
-        reach = np.maximum.accumulate(stops) if len(stops) else stops
-        first = np.searchsorted(reach, ends, side="left")
-        last = np.searchsorted(begins, starts, side="right")
-        count = np.maximum(last - first, 0)
+        reach = np.maximum.accumulate(stops)
+        low = np.searchsorted(reach, ends, side="left")
+        count = np.maximum(np.searchsorted(begins, starts, side="right") - low, 0)
         step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        place = np.repeat(first, count) + step
+        place = np.repeat(low, count) + step
         inside = stops[place] >= np.repeat(ends, count)
         return rows[place[inside]], np.repeat(literals, count)[inside]
 
