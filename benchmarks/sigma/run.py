@@ -28,7 +28,7 @@ from correlate.detect import Detector
 from correlate.ir import RuleSet
 from correlate.lines import SievedLines
 from correlate.rules import load_rules
-from event.table import conform
+from event.table import concat, conform
 from sensor.line_tables import lines_of
 from sensor.parsers.windows import WindowsParser
 
@@ -74,6 +74,20 @@ def tables(some: Iterable[tuple[pl.Series, pl.Series]]) -> Iterator[pl.DataFrame
             yield conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))
 
 
+def gathered(some: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Tables of a dataset together, up to so many rows or a block more: as a store hands them out."""
+    held: dict[str, list[pl.DataFrame]] = {}
+    for table in some:
+        parts = held.setdefault(str(table["event.dataset"][0]), [])
+        parts.append(table)
+        if sum(one.height for one in parts) >= rows:
+            yield conform(concat(parts)).rechunk()
+            parts.clear()
+    for parts in held.values():
+        if parts:
+            yield conform(concat(parts)).rechunk()
+
+
 def hits_of(alerts: pl.DataFrame) -> Hits:
     """Rule and event."""
     if alerts.is_empty():
@@ -116,6 +130,7 @@ def main() -> None:
     parser.add_argument("--rules", type=Path, required=True)
     parser.add_argument("--events", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=65_536, help="of a table, as the embedded store hands them out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--unique", action="store_true")
     parser.add_argument("--rsigma", type=Path, help="the program, to run beside (see peer.py)")
@@ -134,7 +149,7 @@ def main() -> None:
                 f"{len(windows)} rules and the plan of windows.sysmon, {state}: {time.process_time() - started:.2f} s"
             )
         some, count = blocks(wanted.events, wanted.limit, unique=wanted.unique)
-        made = list(tables(starmap(lines_of, some)))
+        made = list(gathered(tables(starmap(lines_of, some)), wanted.rows))
         from_lines(ruleset, some[:1], made)  # loads and compiles the kernels
         contenders = {"JSON lines to alerts": from_lines, "tables to alerts": from_tables}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
