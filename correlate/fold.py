@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-_CASED_BELOW = 0x1E944  # no cased letter stands behind Adlam's
-_PARTLY_SURROGATES = range(0xD800, 0xE000)
+_CASED_BELOW = 0x1E944 + 0x40  # no cased letter stands behind Adlam's
+_SURROGATES = range(0xD800, 0xE000)
 
 
-@lru_cache(1)
-def _table() -> dict[int, str]:
-    """Every character whose folding is another one (CaseFolding.txt, status C and S)."""
-    table: dict[int, str] = {}
-    for code in range(0x80, _CASED_BELOW + 0x40):
-        if code in _PARTLY_SURROGATES:
-            continue
+class _Folded(dict[int, int]):
+    """What every character folds to (CaseFolding.txt, status C and S), worked out when it is first asked for."""
+
+    def __missing__(self, code: int) -> int:
+        if code >= _CASED_BELOW or code in _SURROGATES:
+            return code
         char = chr(code)
         folded = char.casefold()
         if len(folded) != 1:  # a full folding such as ß to ss; the simple one is the small letter, if that is one
             small = char.lower()
             folded = small if len(small) == 1 else char
-        if folded != char:
-            table[code] = folded
-    table.update((code, chr(code + 32)) for code in range(ord("A"), ord("Z") + 1))
-    return table
+        found = self[code] = ord(folded)
+        return found
+
+
+_FOLDED = _Folded()
 
 
 def fold(text: str) -> str:
@@ -39,4 +37,4 @@ def fold(text: str) -> str:
     Returns:
         As many characters; two texts are the same but for case if and only if they fold to the same.
     """
-    return text.lower() if text.isascii() else text.translate(_table())
+    return text.lower() if text.isascii() else text.translate(_FOLDED)
