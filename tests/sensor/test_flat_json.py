@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,3 +202,32 @@ def test_tables_grow() -> None:
     tables.judge(lines, np.arange(30_000), groups, outcomes)
     assert groups.tolist() == again.tolist()
     assert tables.texts([29_999]) == [b"29999"]
+
+
+PROGRAM = """
+import numpy as np
+from sensor.flat_json import DEEP, FLAT_FIRST, LineReader, Name, Tables
+reader = LineReader({("id",): Name(FLAT_FIRST), ("deep",): Name(DEEP)})
+lines = reader.read(LINES)
+tables = Tables(reader.names.seed)
+groups, outcomes = np.full(4, -1, np.int32), np.full(4, -1, np.int32)
+tables.judge(lines, np.arange(4), groups, outcomes)
+print(lines.flags.tolist(), lines.places.tolist(), lines.values.tolist(), groups.tolist(), outcomes.tolist())
+"""
+LINES = (
+    b'{"id":1,"a":"x\\\\y\\"z","b":[1,true,null,-2.5e3]}\n{"id":1,"a":"\xe2\x84\xaa"}\n'
+    b'{"deep":{"id":3,"q":"more than one word is long"},"a":"\\u0041"}\n{"id":1,}\n'
+)
+
+
+def test_interpreted_kernels_find_the_same() -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", PROGRAM.replace("LINES", repr(LINES))],
+            env={**os.environ, "NUMBA_DISABLE_JIT": off, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for off in ("0", "1")
+    ]
+    assert told[0] == told[1] != b""
