@@ -230,6 +230,7 @@ def _tables(count: int) -> tuple[I64, I64, U8]:
     return np.zeros(count + 1, np.int64), np.empty((4, count + 1), np.int64), np.empty((5, count + 1), np.uint8)
 
 
+_LETTERS = 1 << 26  # half a gibibyte of addresses: memory is taken page by page, and growing would copy all of it
 _Array = TypeVar("_Array", U64, I32)
 
 
@@ -311,7 +312,7 @@ class Tables:
         """Forget all."""
         self.values = _Table(13)
         self.cases = _Table(12)
-        self.letters = np.empty(1 << 16, np.uint64)
+        self.letters = np.empty(_LETTERS, np.uint64)
         self.codes = np.empty(1 << 14, np.int32)
         self.used = np.zeros(4, np.int64)
         self._asked: list[Asked] = []
