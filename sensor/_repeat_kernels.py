@@ -26,10 +26,10 @@ _NOBODY, _CARRIED = -1, -2
 # A flow and key, its newest message and its newest request: together, for they are looked up together.
 T_FLOW, T_KEY, T_LAST, T_NEWEST = 0, 1, 2, 3
 SLOT_COLUMNS = 4
-# Place of a message's flow and key, the messages of the same before and after it, and the request of a response if it
-# is the message before it.
-L_PLACE, L_BEFORE, L_AFTER, L_ASKED = 0, 1, 2, 3
-LINK_COLUMNS = 4
+# Place of a message's flow and key, the messages of the same before and after it, the request of a response if it is
+# the message before it, and the message that stands for its group.
+L_PLACE, L_BEFORE, L_AFTER, L_ASKED, L_LEAD = 0, 1, 2, 3, 4
+LINK_COLUMNS = 5
 
 
 @inner
@@ -67,7 +67,9 @@ def _same(data: U8, one: Num, other: Num, size: Num, low: int, high: int) -> boo
 
 
 @inner
-def _same_message(data: U8, offset: I64, length: I64, one: Num, other: Num, low: int, high: int) -> bool:
+def _same_request(data: U8, offset: I64, length: I64, links: I32, one: Num, other: Num, low: int, high: int) -> bool:
+    if links[one, L_LEAD] >= 0 and links[one, L_LEAD] == links[other, L_LEAD]:
+        return True
     return length[one] == length[other] and _same(data, offset[one], offset[other], length[one], low, high)
 
 
@@ -197,6 +199,7 @@ def find(
             other = np.int64(first[at])
             if other < 0:
                 first[at] = i
+                links[i, L_LEAD] = i
                 break
             if (
                 content[other] == content[i]
@@ -208,9 +211,12 @@ def find(
                 and skim[M_VALUES, other] == kind
                 and skim[M_BODY, other] == skim[M_BODY, i]
                 and _same(data, offset[other], offset[i], body, low, high)
-                and (request < 0 or _same_message(data, offset, length, links[other, L_ASKED], request, low, high))
+                and (
+                    request < 0 or _same_request(data, offset, length, links, links[other, L_ASKED], request, low, high)
+                )
             ):
                 keep[i] = 0
+                links[i, L_LEAD] = other
                 facts[F_COUNT, other] += facts[F_COUNT, i]
                 facts[F_COUNT, i] = 0
                 facts[F_EARLIEST, other] = min(facts[F_EARLIEST, other], time[i])

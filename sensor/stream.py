@@ -126,16 +126,14 @@ def take_messages(state: k.State) -> Iterator[tuple[int, Messages]]:
 
     The bytes are those of ``state``: use them before the walk goes on.
     """
+    from sensor._message_kernels import COLUMNS, columns_of
+
     c = state.c
     rows = state.pdus[: int(c[k.C_PDUS])]
     data = state.data[: int(c[k.C_DATA])]
-    app = rows["app"]
-    counts = np.bincount(app)
+    counts = np.bincount(rows["app"])
     for number in np.flatnonzero(counts).tolist():
-        mine = slice(None) if counts[number] == len(rows) else np.flatnonzero(app == number)
-        wide = {
-            name: rows[name][mine].astype(np.int64)
-            for name in ("offset", "length", "flow", "direction", "timestamp", "frame", "flags", "expected")
-        }
-        batch = PduBatch(data=data, **wide)
-        yield number, Messages(batch, rows["local"][mine].astype(np.int64), rows["late"][mine].astype(np.int64))
+        columns = np.empty((len(COLUMNS), counts[number]), np.int64)
+        columns_of(rows, number, columns)
+        *wide, local, late = columns
+        yield number, Messages(PduBatch(data, *wide), local, late)
