@@ -148,6 +148,14 @@ class Bulk:
         if trouble is not None:
             raise trouble
 
+    def refresh(self, indices: set[str]) -> None:
+        """Make what was written visible to all readers."""
+        names = sorted(indices)
+        for start in range(0, len(names), 50):
+            group = ",".join(part(name) for name in names[start : start + 50])
+            # An account that may only create is not allowed to: then the refresh interval does it.
+            self._client.ask("POST", f"/{group}/_refresh", params={"ignore_unavailable": "true"}, good=(403,))
+
     def unsettled(self, index: str) -> list[pl.DataFrame]:
         """Rows of an index that are not acknowledged yet."""
         found = list(self._waiting.get(index, ()))

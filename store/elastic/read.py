@@ -245,3 +245,11 @@ def last_sort(answer: bytes) -> list[Any] | None:
     end = answer.rstrip().removesuffix(b"}").removesuffix(b"}").removesuffix(b"]")
     values: list[Any] = orjson.loads(b"{" + end[at:])["sort"]
     return values
+
+
+def how_many(client: Client, pattern: str, query: Query) -> int:
+    """How many documents of an index, or of several, fit; 0 where there is none."""
+    answer = client.ask(
+        "POST", f"/{pattern}/_count", {"query": query}, params={"ignore_unavailable": "true"}, good=(404,)
+    )
+    return int((answer.json() or {}).get("count", 0)) if answer.status == 200 else 0

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,20 +32,20 @@ from event.table import concat, conform, empty
 from store.base import DatasetStatus
 from store.catalogue import clamp_ns, from_ns
 from store.elastic import incidents, templates
+from store.elastic.arrivals import Arrivals
 from store.elastic.bulk import Bulk
 from store.elastic.client import NDJSON, REQUEST_SECONDS, Client, part
 from store.elastic.coarse import Query, coarse, every
 from store.elastic.documents import deletions, range_query
-from store.elastic.names import MOST_DAYS, VARIOUS, Names, day_of, document_id, document_ids, known_days
+from store.elastic.names import Names, day_of, document_id, document_ids
 from store.elastic.narrowing import Narrowed
-from store.elastic.read import Question, Reader
+from store.elastic.read import Question, Reader, how_many
 from store.elastic.rejected import Rejected
 from store.elastic.templates import TIME
 
 CONNECTIONS = 4
 PATIENCE = 60.0
 """Seconds for which a request that the cluster puts off is tried again before the caller is told."""
-MOST_ORIGINS = 10_000
 MOST_STATE = 64 << 20
 _IDS = 1_000
 _DELETED = 5_000
@@ -102,10 +101,8 @@ class ElasticStore(Narrowed):
         self.rejected = Rejected(rejected)
         self._lock = threading.RLock()
         self._closed = False
-        self._high: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._days: dict[str, set[str]] | None = None
-        self._may_look = True
         self._bulk = Bulk(self.client, self.rejected, connections=connections, patience=patience)
+        self._arrivals = Arrivals(self.client, self.names, self._bulk)
         self._reader = Reader(self.client)
         try:
             if create:
@@ -154,8 +151,8 @@ class ElasticStore(Narrowed):
             if frame["event.id"].n_unique() < frame.height:
                 frame = frame.unique("event.id", keep="first", maintain_order=True)
             new = 0
-            for index, rows in self._by_index(dataset, frame):
-                fresh = self._unseen(dataset, index, rows)
+            for index, rows in self._arrivals.by_index(dataset, frame):
+                fresh = self._arrivals.unseen(dataset, index, rows)
                 new += fresh.height
                 if fresh.height:
                     self._bulk.add(index, fresh)
@@ -166,147 +163,8 @@ class ElasticStore(Narrowed):
         with self._lock:
             self._check_open()
             self._bulk.flush()
-            self._refresh(self._bulk.touched)
+            self._bulk.refresh(self._bulk.touched)
             self._bulk.touched.clear()
-
-    def _refresh(self, indices: set[str]) -> None:
-        names = sorted(indices)
-        for start in range(0, len(names), 50):
-            group = ",".join(part(name) for name in names[start : start + 50])
-            # An account that may only create is not allowed to: then the refresh interval does it.
-            self.client.ask("POST", f"/{group}/_refresh", params={"ignore_unavailable": "true"}, good=(403,))
-
-    def _by_index(self, dataset: str, frame: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-        """Rows by the index they belong to: dataset and day of ``@timestamp``, UTC."""
-        days = frame["@timestamp"].dt.to_string("%Y.%m.%d")
-        if days[0] == days[-1] and days.n_unique() == 1:
-            return [(self.names.index(dataset, self._day(dataset, str(days[0]))), frame)]
-        routes = {day: self._day(dataset, day) for day in sorted(days.unique().to_list())}
-        where = days.replace_strict(list(routes), list(routes.values()), return_dtype=pl.String)
-        parts = frame.with_columns(where.alias("\0day")).partition_by("\0day", as_dict=True, include_key=False)
-        return [(self.names.index(dataset, str(key[0])), rows) for key, rows in parts.items()]
-
-    def _day(self, dataset: str, day: str) -> str:
-        """The day's own index, or ``various`` when there are very many of them.
-
-        Always the same for a day once an event of it is stored: its own index is not begun while ``various`` holds
-        events of that day.
-        """
-        if self._days is None:
-            listed = self.client.ask(
-                "GET",
-                f"/_resolve/index/{self.names.events}",
-                params={"filter_path": "indices.name"},
-                good=(403, 404),
-            )
-            found = (listed.json() or {}).get("indices", []) if listed.status == 200 else []
-            self._days = known_days(self.names, [one["name"] for one in found])
-        known = self._days.setdefault(self.names.stem(dataset), set())
-        if day in known:
-            return day
-        if VARIOUS in known and self._various_holds(dataset, day):
-            return VARIOUS
-        chosen = day if len(known) < MOST_DAYS else VARIOUS
-        if chosen not in known:
-            known.add(chosen)
-            self._bulk.new.add(self.names.index(dataset, chosen))
-        return chosen
-
-    def _various_holds(self, dataset: str, day: str) -> bool:
-        start = datetime.strptime(day, "%Y.%m.%d").replace(tzinfo=UTC)
-        within = range_query(clamp_ns(start), clamp_ns(start + timedelta(days=1)))
-        self._bulk.settle(wait=True)
-        index = self.names.index(dataset, VARIOUS)
-        self._refresh({index})
-        return self._count(index, every(within)) > 0
-
-    def _unseen(self, dataset: str, index: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """Leave out rows that are stored or on their way.
-
-        Ids of one origin rise, so a row beyond the highest id known of its origin is new and needs no question;
-        only what is read again is looked for.
-        """
-        origins = frame.select(
-            pl.col("event.id").str.split_exact("-", 1).struct.field("field_0").alias("origin"), "event.id"
-        )
-        tops = origins.group_by("origin").agg(
-            pl.col("event.id").min().alias("low"), pl.col("event.id").max().alias("high")
-        )
-        doubtful: list[tuple[str, str]] = []
-        for origin, low, high in tops.iter_rows():
-            known = self._highest(dataset, origin)
-            if low <= known:
-                doubtful.append((origin, known))
-            if high > known:
-                self._high[dataset, origin] = high
-        while len(self._high) > MOST_ORIGINS:
-            self._high.popitem(last=False)
-        if not doubtful:
-            return frame
-        limits = pl.DataFrame(doubtful, schema=["origin", "known"], orient="row")
-        numbered = origins.with_row_index("row").join(limits, on="origin").filter(pl.col("event.id") <= pl.col("known"))
-        asked = numbered
-        for sent in self._bulk.unsettled(index):
-            asked = asked.join(sent.select("event.id"), on="event.id", how="anti")
-        repeated = numbered.join(asked, on="row", how="anti")["row"].to_list() + self._stored(index, asked)
-        if not repeated:
-            return frame
-        return frame.with_row_index("\0row").filter(~pl.col("\0row").is_in(repeated)).drop("\0row")
-
-    def _highest(self, dataset: str, origin: str) -> str:
-        """The highest id of an origin in a dataset that was sent or is stored; empty if there is none."""
-        key = (dataset, origin)
-        if key in self._high:
-            self._high.move_to_end(key)
-            return self._high[key]
-        top = ""
-        if self._may_look:
-            query = {
-                "size": 1,
-                "_source": False,
-                "sort": [{"event.id": {"order": "desc", "unmapped_type": "keyword"}}],
-                "query": {
-                    "bool": {"filter": [{"prefix": {"event.id": origin[:200]}}, {"term": {"event.dataset": dataset}}]}
-                },
-                "track_total_hits": False,
-            }
-            answer = self.client.ask(
-                "POST",
-                f"/{self.names.pattern(dataset)}/_search",
-                query,
-                params={"ignore_unavailable": "true", "filter_path": "hits.hits.sort"},
-                good=(403,),
-            )
-            if answer.status == 403:
-                self._may_look = False
-            else:
-                hits = (answer.json() or {}).get("hits", {}).get("hits", [])
-                top = str(hits[0]["sort"][0] or "") if hits else ""
-        self._high[key] = top
-        return top
-
-    def _stored(self, index: str, asked: pl.DataFrame) -> list[int]:
-        """Row numbers of ids that the index holds, refreshed or not."""
-        if asked.is_empty() or not self._may_look:
-            return []
-        found: list[int] = []
-        rows = asked["row"].to_list()
-        ids = document_ids(asked["event.id"]).to_list()
-        for start in range(0, len(ids), _DELETED):
-            group = ids[start : start + _DELETED]
-            answer = self.client.ask(
-                "POST",
-                f"/{part(index)}/_mget",
-                {"ids": group},
-                params={"_source": "false", "filter_path": "docs.found"},
-                good=(403, 404),
-            )
-            if answer.status != 200:
-                return found
-            docs = (answer.json() or {}).get("docs", [])
-            if len(docs) == len(group):
-                found += [rows[start + n] for n, one in enumerate(docs) if one.get("found")]
-        return found
 
     # Reading.
 
@@ -469,12 +327,6 @@ class ElasticStore(Narrowed):
             if not after:
                 return sorted(found)
 
-    def _count(self, pattern: str, query: Query) -> int:
-        answer = self.client.ask(
-            "POST", f"/{pattern}/_count", {"query": query}, params={"ignore_unavailable": "true"}, good=(404,)
-        )
-        return int((answer.json() or {}).get("count", 0)) if answer.status == 200 else 0
-
     # Housekeeping.
 
     def retain(self, days: dict[str, int], now: datetime, *, apply: bool) -> dict[str, int]:
@@ -507,18 +359,17 @@ class ElasticStore(Narrowed):
                 continue
             old = range_query(None, clamp_ns(cutoff))
             going: Query = {"bool": {"filter": old, "must_not": [keep] if protected else []}}
-            number = self._count(part(one), going)
+            number = how_many(self.client, part(one), going)
             count += number
             if not apply or not number:
                 continue
-            if number == self._count(part(one), {"match_all": {}}):
+            if number == how_many(self.client, part(one), {"match_all": {}}):
                 self.client.ask("DELETE", f"/{part(one)}", good=(404,))
-                if self._days is not None:
-                    self._days.get(self.names.stem(dataset), set()).discard(one.rpartition("-")[2])
+                self._arrivals.deleted(one)
             else:
                 self._delete(one, going)
         if apply and count:
-            self._high.clear()
+            self._arrivals.deleted()
         return count
 
     def _delete(self, index: str, query: Query) -> None:
@@ -532,7 +383,7 @@ class ElasticStore(Narrowed):
                 params={"filter_path": "errors"},
                 kind=NDJSON,
             )
-        self._refresh({index})
+        self._bulk.refresh({index})
 
     def _protected(self) -> list[str]:
         """Document ids of events and alerts that open incidents rest on."""

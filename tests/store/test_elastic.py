@@ -24,8 +24,7 @@ from event.fields import FIELDS
 from event.incident import Incident
 from event.table import conform
 from store import where
-from store.elastic import ElasticStore, coarse
-from store.elastic import store as elastic_store
+from store.elastic import ElasticStore, arrivals, coarse
 from store.elastic.documents import Decoder, bodies, joined
 from store.elastic.names import Names, document_id, slug
 from store.elastic.templates import properties, templates
@@ -311,14 +310,14 @@ def test_many_rows_arrive_over_several_connections_once(opener: Callable[..., El
 def test_days_beyond_the_bound_go_together_and_stay_found(
     monkeypatch: pytest.MonkeyPatch, cluster: nodes.Cluster, opener: Callable[..., ElasticStore]
 ) -> None:
-    monkeypatch.setattr(elastic_store, "MOST_DAYS", 3)
+    monkeypatch.setattr(arrivals, "MOST_DAYS", 3)
     table = events(12, step=86_400)
     with opener() as store:
         assert store.append(table.sort("@timestamp", descending=True)) == 12
         store.flush()
         _, found = cluster.request("GET", f"/_resolve/index/{store.names.events}")
         assert len(found["indices"]) == 4
-    monkeypatch.setattr(elastic_store, "MOST_DAYS", 100)
+    monkeypatch.setattr(arrivals, "MOST_DAYS", 100)
     with opener() as again:  # a day that went into the common index stays there
         assert again.append(table) == 0
         again.flush()
