@@ -361,6 +361,13 @@ class Plan:
         Returns:
             Number of the rule to its rows, rising; rules that match nothing are absent.
         """
+        try:
+            return self._match(events)
+        except BaseException:
+            self.forget()  # texts may have numbers by now, and no signatures yet: nothing would ever hold for them
+            raise
+
+    def _match(self, events: pl.DataFrame) -> dict[int, Rows]:
         height = events.height
         if not height or not self._numbered.trees:
             return {}

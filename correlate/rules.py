@@ -98,13 +98,13 @@ def _files(paths: Iterable[Path]) -> list[str]:
 def _below(folder: Path) -> list[str]:
     """Rule files at any depth, in the order of their paths."""
     found = [
-        os.path.join(place, name)  # noqa: PTH118
+        os.path.join(place, name)  # noqa: PTH118 - texts, see ``_files``
         for place, _, names in os.walk(folder)
         for name in names
         if name.endswith((".yml", ".yaml"))
     ]
     found.sort(key=lambda one: one.split(os.sep))  # noqa: PTH206
-    return [one for one in found if os.path.isfile(one)]  # noqa: PTH113
+    return [one for one in found if os.path.isfile(one)]  # noqa: PTH113 - likewise
 
 
 def _read(path: str) -> bytes:

@@ -6,12 +6,10 @@ numba would not notice an edit (``sensor.kernel_cache``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from sensor.jit_kernel import entry, inner
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -57,21 +55,6 @@ for _bit in range(64):
 _SIMPLE = np.zeros(256, np.bool_)
 """Letters that may stand behind a backslash and need no second look."""
 _SIMPLE[[ord(_letter) for _letter in '"\\bfnrt']] = True
-# None of these allocates, so none needs numba's reference counts.
-_njit: Any = njit
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def inner(function: _F) -> _F:
-    compiled: _F = _njit(nogil=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(
-        function
-    )
-    return compiled
-
-
-def entry(function: _F) -> _F:
-    compiled: _F = _njit(nogil=True, cache=True, boundscheck=True, _nrt=False)(function)
-    return compiled
 
 
 @inner
@@ -125,8 +108,8 @@ def enter(letters: U64, start: Num, size: Num, slots: I32, number: int, parent: 
 
 
 @inner
-def _is_name(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> bool | np.bool_:
-    """Whether these bytes are the name that begins there."""
+def same(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> bool | np.bool_:
+    """Whether these bytes are those that begin there."""
     for at in range(begin, end, 8):
         if letters[start] != part(words, at, end):
             return False
@@ -154,7 +137,7 @@ def _look_up(
         if (
             sizes[number] == end - begin
             and parents[number] == parent
-            and _is_name(words, begin, end, letters, starts[number])
+            and same(words, begin, end, letters, starts[number])
         ):
             return number
         slot = (slot + 1) & (len(slots) - 1)
@@ -474,7 +457,7 @@ def scan(
                     parents[name] != parent
                     or at >= total
                     or text[at] != _QUOTE
-                    or not _is_name(words, start, at, letters, starts[name])
+                    or not same(words, start, at, letters, starts[name])
                 ):
                     at = _plain_end(words, start)
                     if text[at] != _QUOTE:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, entry, hashed, inner, mixed, part
+from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, hashed, mixed, part, same
+from sensor.jit_kernel import entry, inner
 
 PASS, READ, NEW, ALONE, DEPENDS = -1, -2, -3, -4, -5
 """What becomes of lines of a group or a case: nobody asks about them; they have to be read; that is not known yet; each
@@ -30,15 +31,6 @@ HASH, WHAT, START, SIZE, STATE = 0, 1, 2, 3, 4
 
 
 @inner
-def _same(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> bool | np.bool_:
-    for at in range(begin, end, 8):
-        if letters[start] != part(words, at, end):
-            return False
-        start += 1
-    return True
-
-
-@inner
 def _copy(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> Num:
     for at in range(begin, end, 8):
         letters[start] = part(words, at, end)
@@ -58,7 +50,7 @@ def _value(words: U64, begin: Num, end: Num, what: Num, slots: I32, entries: I64
             entries[number, HASH] == value
             and entries[number, WHAT] == what
             and entries[number, SIZE] == end - begin
-            and _same(words, begin, end, letters, entries[number, START])
+            and same(words, begin, end, letters, entries[number, START])
         ):
             return number
         slot = (slot + 1) & (len(slots) - 1)

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pytest
 import yaml
 
 from correlate.detect import Detector
 from correlate.ir import RuleSet
+from correlate.match import Plan
 from correlate.memory import Memory
 from correlate.parse import parse_documents
 from event.table import conform
@@ -80,3 +82,23 @@ def test_a_small_bound_holds_over_all_datasets_and_changes_no_alert() -> None:
         )  # a batch is finished before the bound is asked
     assert free.counters()["tables_emptied"] == 0
     assert bounded.counters()["tables_emptied"] > 0
+
+
+def test_texts_of_a_batch_that_failed_are_looked_at_again(monkeypatch):
+    """They have numbers by then, and those of later texts are higher."""
+    plan = Detector(ruleset()).plan_of("modbus")
+    assert plan is not None
+
+    def batch(text: str) -> pl.DataFrame:
+        row = {"event.id": "one", "event.dataset": "modbus", "event.kind": "event", "message": text}
+        return conform(pl.DataFrame([row | {"@timestamp": datetime(2026, 1, 1, tzinfo=UTC)}]))
+
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Plan, "_words", out_of_memory)
+        with pytest.raises(MemoryError):
+            plan.match(batch("a needle0 in hay"))
+    assert plan.match(batch("hay")) == {}
+    assert list(map(list, plan.match(batch("a needle0 in hay")).values())) == [[0]]

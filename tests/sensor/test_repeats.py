@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -130,6 +131,12 @@ def batch_of(messages: Sequence[tuple[int, int, bytes]], at: int) -> PduBatch:
     )
 
 
+def at_once(messages: Sequence[tuple[int, int, bytes]]) -> PduBatch:
+    """Messages within one stretch of time."""
+    batch = batch_of(messages, 0)
+    return replace(batch, timestamp=batch.timestamp // 1_000_000)
+
+
 def traffic(seed: int, count: int, kind: str) -> list[tuple[int, int, bytes]]:
     """Polls of few kinds: unanswered, answered twice, answered wrongly, numbers used again, broken ones in between."""
     random_ = random.Random(seed)
@@ -195,9 +202,7 @@ def test_polls_are_not_decoded() -> None:
     for number in range(500):
         messages.append((1, 0, modbus(number, 1, struct.pack(">BHH", 3, 0, 1))))
         messages.append((1, 1, modbus(number, 1, bytes([3, 2, 0, 7]))))
-    batch = batch_of(messages, 0)
-    still = batch.timestamp // 1_000_000
-    batch = PduBatch(**{**{n: getattr(batch, n) for n in batch.__slots__}, "timestamp": still})
+    batch = at_once(messages)
     assert MODBUS.repeat is not None
     chosen = choose(batch, MODBUS.repeat, PairState(), batch.flow)
     assert chosen is not None
@@ -226,9 +231,7 @@ def test_polls_whose_values_differ_are_not_decoded(
     for number, answer in enumerate(answers):
         messages.append((1, 0, modbus(number, 1, struct.pack(">BHH", function, 0, quantity))))
         messages.append((1, 1, modbus(number, 1, bytes([function, len(answer)]) + answer)))
-    batch = batch_of(messages, 0)
-    still = batch.timestamp // 1_000_000
-    batch = PduBatch(**{**{n: getattr(batch, n) for n in batch.__slots__}, "timestamp": still})
+    batch = at_once(messages)
     assert MODBUS.repeat is not None
     chosen = choose(batch, MODBUS.repeat, PairState(), batch.flow)
     assert chosen is not None
