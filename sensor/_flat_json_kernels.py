@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sensor.jit_kernel import entry, inner
+from sensor._vector_kernels import control_or_beyond, equal, lowest
+from sensor.jit_kernel import entry, inner, loaded, same_words
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -42,16 +43,8 @@ _HIGHS = np.uint64(0x8080808080808080)
 _QUOTES = np.uint64(0x2222222222222222)
 _BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 _SPACES = np.uint64(0x2020202020202020)
-_LOWS = np.uint64(0x7F7F7F7F7F7F7F7F)
-_TO_SPACE = np.uint64(0x6060606060606060)
-_GATHER = np.uint64(0x0102040810204080)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ODDS = np.uint64(0xAAAAAAAAAAAAAAAA)
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_PLACES = np.zeros(64, np.int64)
-"""Number of a bit by the top of its product with the sequence."""
-for _bit in range(64):
-    _PLACES[(((1 << _bit) * int(_DE_BRUIJN)) & (2**64 - 1)) >> 58] = _bit
 _SIMPLE = np.zeros(256, np.bool_)
 """Letters that may stand behind a backslash and need no second look."""
 _SIMPLE[[ord(_letter) for _letter in '"\\bfnrt']] = True
@@ -64,18 +57,9 @@ def mixed(value: np.uint64, word: np.uint64) -> np.uint64:
 
 
 @inner
-def _load(words: U64, at: Num) -> np.uint64:
-    """Eight bytes from anywhere, the first lowest."""
-    shift = np.uint64((at & 7) * 8)
-    if shift:
-        return np.uint64((words[at >> 3] >> shift) | (words[(at >> 3) + 1] << (np.uint64(64) - shift)))
-    return np.uint64(words[at >> 3])
-
-
-@inner
-def part(words: U64, at: Num, end: Num) -> np.uint64:
+def part(text: U8, at: Num, end: Num) -> np.uint64:
     """Up to eight bytes of those before ``end``, zeros behind them."""
-    word = _load(words, at)
+    word = loaded(text, at)
     left = end - at
     if left < 8:
         word &= (np.uint64(1) << np.uint64(8 * left)) - np.uint64(1)
@@ -83,10 +67,12 @@ def part(words: U64, at: Num, end: Num) -> np.uint64:
 
 
 @inner
-def hashed(words: U64, begin: Num, end: Num, seed: np.uint64) -> np.uint64:
+def hashed(text: U8, begin: Num, end: Num, seed: np.uint64) -> np.uint64:
     value = mixed(seed, np.uint64(end - begin))
-    for at in range(begin, end, 8):
-        value = mixed(value, part(words, at, end))
+    for at in range(begin, end - 7, 8):
+        value = mixed(value, loaded(text, at))
+    if (end - begin) & 7:
+        value = mixed(value, part(text, begin + ((end - begin) & ~7), end))
     return value
 
 
@@ -108,18 +94,8 @@ def enter(letters: U64, start: Num, size: Num, slots: I32, number: int, parent: 
 
 
 @inner
-def same(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> bool | np.bool_:
-    """Whether these bytes are those that begin there."""
-    for at in range(begin, end, 8):
-        if letters[start] != part(words, at, end):
-            return False
-        start += 1
-    return True
-
-
-@inner
 def _look_up(
-    words: U64,
+    text: U8,
     begin: Num,
     end: Num,
     parent: Num,
@@ -131,17 +107,27 @@ def _look_up(
     seed: np.uint64,
 ) -> Num:
     """Number of a name, -1 if it is new."""
-    slot = np.int64(hashed(words, begin, end, _seeded(seed, parent)) & np.uint64(len(slots) - 1))
+    slot = np.int64(hashed(text, begin, end, _seeded(seed, parent)) & np.uint64(len(slots) - 1))
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
         if (
             sizes[number] == end - begin
             and parents[number] == parent
-            and same(words, begin, end, letters, starts[number])
+            and same_words(text, begin, end, letters, starts[number])
         ):
             return number
         slot = (slot + 1) & (len(slots) - 1)
     return np.int64(-1)
+
+
+@inner
+def _headed(text: U8, at: Num, heads: U64, name: Num) -> bool:
+    """Whether a name that is not long, its quote and a colon stand here."""
+    wrong = (loaded(text, at) & heads[name, 4]) ^ heads[name, 0]
+    wrong |= (loaded(text, at + 8) & heads[name, 5]) ^ heads[name, 1]
+    wrong |= (loaded(text, at + 16) & heads[name, 6]) ^ heads[name, 2]
+    wrong |= (loaded(text, at + 24) & heads[name, 7]) ^ heads[name, 3]
+    return bool(wrong == np.uint64(0))
 
 
 @inner
@@ -157,10 +143,10 @@ def _has(word: np.uint64, eight: np.uint64) -> np.uint64:
 
 
 @inner
-def _plain_end(words: U64, at: Num) -> Num:
+def _plain_end(text: U8, at: Num) -> Num:
     """Where the next quote, backslash or control character is."""
     while True:
-        word = _load(words, at)
+        word = loaded(text, at)
         found = _has(word, _QUOTES) | _has(word, _BACKSLASHES) | ((word - _SPACES) & ~word & _HIGHS)
         if found:
             # All bits below the lowest: as many bytes are full of them as stand before the one that was found.
@@ -170,13 +156,13 @@ def _plain_end(words: U64, at: Num) -> Num:
 
 
 @inner
-def _string(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
+def _string(text: U8, at: Num) -> tuple[Num, Num]:
     """End of a text whose content begins here (behind its quote), -1 if it is bad; 1 if it has escapes to look at."""
     escaped = 0
     while True:
         letter = text[at]
         if letter != _BACKSLASH:
-            at = _plain_end(words, at)
+            at = _plain_end(text, at)
             letter = text[at]
         if letter == _QUOTE:
             return at + 1, escaped
@@ -203,13 +189,7 @@ def _string(text: U8, words: U64, at: Num) -> tuple[Num, Num]:
 
 
 @inner
-def _place(bit: np.uint64) -> Num:
-    """Number of a single bit."""
-    return np.int64(_PLACES[(bit * _DE_BRUIJN) >> np.uint64(58)])
-
-
-@inner
-def _text(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
+def _text(text: U8, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
     """As ``_string``, by marks."""
     block = at >> 6
     mask = _ALL << np.uint64(at & 63)
@@ -217,14 +197,14 @@ def _text(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num
     other = strange[block] & mask
     while not quote:
         if other:
-            return _string(text, words, at)
+            return _string(text, at)
         block += 1
         quote = quotes[block]
         other = strange[block]
     quote &= ~quote + np.uint64(1)
     if other & (quote - np.uint64(1)):
-        return _string(text, words, at)
-    return (block << 6) + _place(quote) + 1, np.int64(0)
+        return _string(text, at)
+    return (block << 6) + lowest(quote) + 1, np.int64(0)
 
 
 @inner
@@ -235,7 +215,7 @@ def _line_end(text: U8, strange: U64, at: Num) -> Num:
     while True:
         while marks:
             mark = marks & (~marks + np.uint64(1))
-            at = (block << 6) + _place(mark)
+            at = (block << 6) + lowest(mark)
             if text[at] == 10:
                 return at
             marks ^= mark
@@ -253,7 +233,7 @@ def _strange(text: U8, strange: U64, at: Num, end: Num) -> tuple[bool | np.bool_
         while marks:
             bit = marks & (~marks + np.uint64(1))
             marks ^= bit
-            at = (block << 6) + _place(bit)
+            at = (block << 6) + lowest(bit)
             if at >= end:
                 break
             if text[at] > 127:
@@ -314,33 +294,33 @@ def _word(text: U8, at: Num) -> Num:
 
 @inner
 def _blank(text: U8, at: Num) -> Num:
-    while text[at] == 32 or text[at] == 9 or text[at] == 13:
+    while text[at] <= 32 and text[at] in (32, 9, 13):
         at += 1
     return at
 
 
 @inner
-def _scalar(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
+def _scalar(text: U8, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
     """End of a text, number or word, -1 if it is bad; 1 if it has escapes to look at."""
     letter = text[at]
     if letter == _QUOTE:
-        return _text(text, words, quotes, strange, at + 1)
+        return _text(text, quotes, strange, at + 1)
     if letter == 45 or 48 <= letter <= 57:
         return _number(text, at), np.int64(0)
     return _word(text, at), np.int64(0)
 
 
 @inner
-def _value(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
+def _value(text: U8, quotes: U64, strange: U64, at: Num) -> tuple[Num, Num]:
     """End of a value, -1 if it is bad or deep; 1 if it has escapes to look at."""
     if text[at] != 91:
-        return _scalar(text, words, quotes, strange, at)
+        return _scalar(text, quotes, strange, at)
     at = _blank(text, at + 1)
     escaped: Num = 0
     if text[at] == 93:
         return at + 1, escaped
     while True:
-        at, more = _scalar(text, words, quotes, strange, at)
+        at, more = _scalar(text, quotes, strange, at)
         escaped |= more
         if at < 0:
             return np.int64(_BAD), escaped
@@ -353,33 +333,23 @@ def _value(text: U8, words: U64, quotes: U64, strange: U64, at: Num) -> tuple[Nu
 
 
 @entry
-def mark(text: U8, words: U64, total: Num, quotes: U64, strange: U64) -> None:
+def mark(text: U8, total: Num, quotes: U64, strange: U64) -> None:
     r"""Mark letters, a bit each, the lowest first.
 
     Args:
         text: The block, and zeros behind it up to a multiple of 64.
-        words: The same, eight bytes each.
         total: Bytes of the block.
         quotes: Out: quotes that no backslash stands before.
         strange: Out: bytes below a space or beyond ASCII; what a backslash stands before, if it is ``u``, a slash or
             nothing that JSON knows.
     """
+    if ((total >> 6) + 1) << 6 > len(text):
+        raise IndexError("bytes outside of an array")
     carry = np.uint64(0)
     for block in range((total >> 6) + 1):
-        quote = np.uint64(0)
-        back = np.uint64(0)
-        other = np.uint64(0)
-        for step in range(8):
-            word = words[8 * block + step]
-            shift = np.uint64(8 * step)
-            same = word ^ _QUOTES
-            same = ~(((same & _LOWS) + _LOWS) | same) & _HIGHS
-            quote |= (((same >> np.uint64(7)) * _GATHER) >> np.uint64(56)) << shift
-            same = word ^ _BACKSLASHES
-            same = ~(((same & _LOWS) + _LOWS) | same) & _HIGHS
-            back |= (((same >> np.uint64(7)) * _GATHER) >> np.uint64(56)) << shift
-            same = (word | ~((word & _LOWS) + _TO_SPACE)) & _HIGHS
-            other |= (((same >> np.uint64(7)) * _GATHER) >> np.uint64(56)) << shift
+        quote = equal(text, block << 6, _QUOTE)
+        back = equal(text, block << 6, _BACKSLASH)
+        other = control_or_beyond(text, block << 6)
         if back | carry:
             # Which letters are escaped, as simdjson finds them: runs of backslashes, subtracted from the odd bits.
             begins = back & ~carry
@@ -390,7 +360,7 @@ def mark(text: U8, words: U64, total: Num, quotes: U64, strange: U64) -> None:
             quote &= ~escaped
             while escaped:
                 bit = escaped & (~escaped + np.uint64(1))
-                if not _SIMPLE[text[(block << 6) + _place(bit)]]:
+                if not _SIMPLE[text[(block << 6) + lowest(bit)]]:
                     other |= bit
                 escaped ^= bit
         quotes[block] = quote
@@ -402,7 +372,6 @@ def mark(text: U8, words: U64, total: Num, quotes: U64, strange: U64) -> None:
 @entry
 def scan(
     text: U8,
-    words: U64,
     quotes: U64,
     strange: U64,
     total: Num,
@@ -413,6 +382,7 @@ def scan(
     flags: U8,
     names: I32,
     values: I64,
+    heads: U64,
     letters: U64,
     starts: I64,
     sizes: I64,
@@ -452,32 +422,27 @@ def scan(
             while text[at] == _QUOTE:
                 start = at + 1
                 name: Num = np.int64(follows[before + 1])  # mostly the one that came after this one before
-                at = start + np.int64(sizes[name])
-                if (
-                    parents[name] != parent
-                    or at >= total
-                    or text[at] != _QUOTE
-                    or not same(words, start, at, letters, starts[name])
-                ):
-                    at = _plain_end(words, start)
+                if parents[name] == parent and _headed(text, start, heads, name):
+                    at = start + np.int64(sizes[name]) + 2
+                else:
+                    at = _plain_end(text, start)
                     if text[at] != _QUOTE:
                         break
-                    name = _look_up(words, start, at, parent, letters, starts, sizes, parents, slots, seed)
+                    name = _look_up(text, start, at, parent, letters, starts, sizes, parents, slots, seed)
                     if name < 0:
                         if full:
                             break
                         return UNKNOWN, begin, line, start, at, parent
                     follows[before + 1] = name
+                    at = _blank(text, at + 1)
+                    if text[at] != 58:
+                        break
+                    at += 1
                 if kinds[name] & ODD or stamps[name] == serial + line:
                     break
                 stamps[name] = serial + line
                 before = name
-                at += 1
-                if text[at] != 58:
-                    at = _blank(text, at)
-                    if text[at] != 58:
-                        break
-                start = _blank(text, at + 1)
+                start = _blank(text, at)
                 kind |= kinds[name]
                 if text[start] == 123:
                     depth += 1
@@ -490,7 +455,7 @@ def scan(
                     if text[at] != 125:
                         continue
                 else:
-                    end, more = _value(text, words, quotes, strange, start)
+                    end, more = _value(text, quotes, strange, start)
                     if end < 0:
                         break
                     escaped |= more

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, hashed, mixed, part, same
-from sensor.jit_kernel import entry, inner
+from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, hashed, mixed, part
+from sensor.jit_kernel import entry, inner, same_words
 
 PASS, READ, NEW, ALONE, DEPENDS = -1, -2, -3, -4, -5
 """What becomes of lines of a group or a case: nobody asks about them; they have to be read; that is not known yet; each
@@ -31,18 +31,25 @@ HASH, WHAT, START, SIZE, STATE = 0, 1, 2, 3, 4
 
 
 @inner
-def _copy(words: U64, begin: Num, end: Num, letters: U64, start: Num) -> Num:
+def _copy(text: U8, begin: Num, end: Num, letters: U64, start: Num) -> Num:
     for at in range(begin, end, 8):
-        letters[start] = part(words, at, end)
+        letters[start] = part(text, at, end)
         start += 1
     return start
 
 
 @inner
-def _value(words: U64, begin: Num, end: Num, what: Num, slots: I32, entries: I64, letters: U64, used: I64,
+def _value(text: U8, begin: Num, end: Num, what: Num, recent: Num, slots: I32, entries: I64, letters: U64, used: I64,
            seed: np.uint64) -> Num:  # fmt: skip
-    """Number of a value, ABSENT if there is no room for it."""
-    value = np.int64(hashed(words, begin, end, seed + np.uint64(what)))
+    """Number of a value, ABSENT if there is no room for it; ``recent`` is one that it may well be, or ABSENT."""
+    if (
+        recent >= 0
+        and entries[recent, SIZE] == end - begin
+        and entries[recent, WHAT] == what
+        and same_words(text, begin, end, letters, entries[recent, START])
+    ):
+        return recent
+    value = np.int64(hashed(text, begin, end, seed + np.uint64(what)))
     slot = value & (len(slots) - 1)
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
@@ -50,7 +57,7 @@ def _value(words: U64, begin: Num, end: Num, what: Num, slots: I32, entries: I64
             entries[number, HASH] == value
             and entries[number, WHAT] == what
             and entries[number, SIZE] == end - begin
-            and same(words, begin, end, letters, entries[number, START])
+            and same_words(text, begin, end, letters, entries[number, START])
         ):
             return number
         slot = (slot + 1) & (len(slots) - 1)
@@ -63,7 +70,7 @@ def _value(words: U64, begin: Num, end: Num, what: Num, slots: I32, entries: I64
     entries[number, START] = start
     entries[number, SIZE] = end - begin
     entries[number, STATE] = NEW
-    used[LETTERS] = _copy(words, begin, end, letters, start)
+    used[LETTERS] = _copy(text, begin, end, letters, start)
     slots[slot] = number
     used[VALUES] = number + 1
     return number
@@ -119,7 +126,6 @@ def enter_again(slots: I32, entries: I64, count: Num) -> None:
 @entry
 def judge(
     text: U8,
-    words: U64,
     rows: I64,
     at: Num,
     first: I64,
@@ -139,6 +145,7 @@ def judge(
     case_entries: I64,
     case_codes: I32,
     used: I64,
+    recent: I64,
     best: I64,
     vector: I32,
     groups: I32,
@@ -152,7 +159,9 @@ def judge(
     ``layers`` how many of the two layers of the next three are in use; ``places`` which column a member fills, or
     ABSENT or KEEP, ``int16[asked, 2, names]``; where several may fill one, that of the lowest of ``ranks`` does which
     is not ``null``; ``whats`` says what the member's values are, from 2 on: the same value of the same kind has the
-    same code. ``best`` and ``vector`` are room for each column.
+    same code. ``recent`` are the last values of the two members that tell groups apart, then, for each that is asked,
+    of its columns, ``int64[1 + asked, columns]``: two in three values are the same as those of the last such line, and
+    need no hash. ``best`` and ``vector`` are room for each column.
 
     Fills in ``groups``, the case of each line's group (ABSENT if it has no first member), and ``outcomes``: PASS, READ,
     NEW (a value or the group is not known) or ALONE, or the number of a case that is new or DEPENDS.
@@ -172,11 +181,12 @@ def judge(
             member = lines[2 + place, row]
             if member >= 0:
                 number = _value(
-                    words, values[0, member], values[1, member], place, value_slots, value_entries, letters, used,
-                    seed,
+                    text, values[0, member], values[1, member], place, recent[0, place], value_slots, value_entries,
+                    letters, used, seed,
                 )  # fmt: skip
                 if number < 0:
                     return FULL_VALUES, at
+                recent[0, place] = number
                 vector[place] = number
         vector[2] = flags[2, row]
         case = _case(GROUP, vector, 3, case_slots, case_entries, case_codes, used, seed)
@@ -224,11 +234,12 @@ def judge(
                 vector[place] = NO_CODE
                 continue
             number = _value(
-                words, values[0, member], values[1, member], best[2, place], value_slots, value_entries, letters, used,
-                    seed,
+                text, values[0, member], values[1, member], best[2, place], recent[1 + asked, place], value_slots,
+                value_entries, letters, used, seed,
             )  # fmt: skip
             if number < 0:
                 return FULL_VALUES, at
+            recent[1 + asked, place] = number
             code = value_entries[number, STATE]
             if code < 0:
                 known = False

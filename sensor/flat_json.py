@@ -89,6 +89,8 @@ class Names:
         self.paths: list[tuple[str, ...]] = []
         self.full = False
         self.letters = np.zeros(MOST_LETTERS // 8, np.uint64)
+        self.heads = np.zeros((MOST_NAMES, 8), np.uint64)
+        self.heads[:, 0] = 1  # of names without a head: nothing under a mask of zeros is 1
         self.sizes = np.zeros(MOST_NAMES, np.int64)
         self.parents = np.full(MOST_NAMES, ROOT - 1, np.int64)
         self.starts = np.zeros(MOST_NAMES + 1, np.int64)
@@ -112,6 +114,10 @@ class Names:
             self.full = True
             return
         self.letters[start : start + len(words)] = words
+        head = name + b'":'
+        if len(head) <= 32:
+            mask = b"\xff" * len(head)
+            self.heads[number] = np.frombuffer(head.ljust(32, b"\0") + mask.ljust(32, b"\0"), np.uint64)
         self.sizes[number] = len(name)
         self.parents[number] = parent
         self.starts[number + 1] = start + len(words)
@@ -127,7 +133,6 @@ class Lines:
 
     Attributes:
         text: The block, and room behind it.
-        words: The same, eight bytes each.
         places: Where each line begins and ends, its end mark not counted, and the numbers of the two members that tell
             kinds of lines apart, ABSENT without or ``null``: ``int64[4, n]``.
         flags: Whether it is odd (and has no members here), spells letters as ``\u....`` or a slash as ``\/``, is
@@ -138,7 +143,6 @@ class Lines:
     """
 
     text: U8
-    words: U64
     places: I64
     flags: U8
     first: I64
@@ -182,7 +186,7 @@ class LineReader:
         text = self._padded(data)
         known = self.names
         quotes, strange = self._marks
-        mark(text, self._words, len(data), quotes, strange)
+        mark(text, len(data), quotes, strange)
         at: Num = 0
         line: Num = 0
         while True:
@@ -190,7 +194,7 @@ class LineReader:
             names, values = self._members
             self._serial += len(first)  # a line that is begun again must not meet its own stamps
             state, at, line, one, two, parent = scan(
-                text, self._words, quotes, strange, len(data), at, line, first, lines, flags, names, values,
+                text, quotes, strange, len(data), at, line, first, lines, flags, names, values, known.heads,
                 known.letters, known.starts, known.sizes, known.parents, known.kinds, known.ranks, known.follows,
                 known.slots, known.stamps, self._stack, known.seed, known.full, self._serial,
             )  # fmt: skip
@@ -209,9 +213,7 @@ class LineReader:
                 name = data[one:two]
                 known.add(name, int(parent), self._said.get(known.path(name, int(parent)), Name()))
         used = int(first[line])
-        return Lines(
-            text, self._words, lines[:, :line], flags[:, :line], first[: line + 1], names[:used], values[:, :used]
-        )
+        return Lines(text, lines[:, :line], flags[:, :line], first[: line + 1], names[:used], values[:, :used])
 
     def _padded(self, data: bytes) -> U8:
         """The block with an end of line and room behind it, so that whole words can be read wherever a byte can."""
@@ -316,6 +318,7 @@ class Tables:
         self.codes = np.empty(1 << 14, np.int32)
         self.used = np.zeros(4, np.int64)
         self._asked: list[Asked] = []
+        self._recent = np.full((17, 16), ABSENT, np.int64)
         self._widths = np.zeros(16, np.int64)
         self._layers = np.zeros(16, np.int64)
         self._places = np.full((16, 2, 512), ABSENT, np.int16)
@@ -350,6 +353,8 @@ class Tables:
             self._ranks = np.concatenate([self._ranks, np.zeros_like(self._ranks)])
             self._whats = np.concatenate([self._whats, np.zeros_like(self._whats)])
         made = Asked(number, width, layers)
+        if number + 1 >= len(self._recent) or width > self._recent.shape[1]:
+            self._recent = np.full((len(self._widths) + 1, max(width, self._recent.shape[1])), ABSENT, np.int64)
         self._asked.append(made)
         self._widths[number], self._layers[number] = width, layers
         return made
@@ -378,10 +383,10 @@ class Tables:
         while True:
             values, cases = self.values, self.cases
             state, at = judge(
-                lines.text, lines.words, rows, at, lines.first, lines.places, lines.flags, lines.names, lines.values,
+                lines.text, rows, at, lines.first, lines.places, lines.flags, lines.names, lines.values,
                 self._widths, self._layers, self._places, self._ranks, self._whats, values.slots, values.entries,
-                self.letters, cases.slots, cases.entries, self.codes, self.used, best, vector, groups, outcomes,
-                self._seed,
+                self.letters, cases.slots, cases.entries, self.codes, self.used, self._recent, best, vector, groups,
+                outcomes, self._seed,
             )  # fmt: skip
             if state == ALL_DONE:
                 return

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from sensor.base import U8
 
+U64 = npt.NDArray[np.uint64]
 Num = int | np.int64
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -97,6 +99,40 @@ def _word(data: U8, at: np.uint64) -> np.uint64:
     for k in range(1, 8):
         value |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
     return value
+
+
+@_ranged
+def loaded(data: U8, at: Num) -> np.uint64:
+    """Eight bytes from anywhere, the first lowest.
+
+    Raises:
+        IndexError: They do not lie within the array.
+    """
+    if at < 0 or at + 8 > len(data):
+        raise IndexError("bytes outside of an array")
+    return _word(data, np.uint64(at))
+
+
+@_ranged
+def same_words(data: U8, begin: Num, end: Num, words: U64, start: Num) -> bool:
+    """Whether bytes, filled up with zeros to whole words, are the words that begin there.
+
+    Raises:
+        IndexError: They, and seven behind them, do not lie within the array, or the words not within theirs.
+    """
+    if begin < 0 or end + 7 > len(data) or start < 0 or start + ((end - begin + 7) >> 3) > len(words):
+        raise IndexError("bytes outside of an array")
+    at, word = np.uint64(begin), np.uint64(start)
+    left = np.uint64(max(end - begin, 0))
+    while left >= np.uint64(8):
+        if _word(data, at) != words[word]:
+            return False
+        at += np.uint64(8)
+        word += np.uint64(1)
+        left -= np.uint64(8)
+    if left > np.uint64(0):
+        return bool((_word(data, at) ^ words[word]) << (np.uint64(64) - np.uint64(8) * left) == np.uint64(0))
+    return True
 
 
 @_ranged
