@@ -41,6 +41,7 @@ PATIENCE = 32 << 20
 _HELD = 8192  # lines that wait for others to be read with
 _HELD_BYTES = 16 << 20
 _HELD_SECONDS = 2.0
+_HELD_SHARE = 0.5  # of the time that it took so far: who has waited long can wait for a few of the last events
 _SHAPES = 4096  # lists of keys that are remembered
 _AS_TEXT = frozenset(
     {
@@ -291,13 +292,17 @@ class SievedLines:
     def __call__(self, blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
         """Yield lines to read, and where they stand."""
         size = 0
-        since = time.monotonic()
+        begun = since = time.monotonic()
         for data, offset in blocks:
             for begin, end in self._sifted(data):
                 self._held.append(data[begin:end])
                 self._offsets.append(offset + begin)
                 size += end - begin
-            if len(self._held) >= _HELD or size >= _HELD_BYTES or time.monotonic() - since > _HELD_SECONDS:
+                if len(self._held) >= _HELD or size >= _HELD_BYTES:
+                    yield from self._let_go()
+                    size, since = 0, time.monotonic()
+            waited = time.monotonic() - since
+            if waited > max(_HELD_SECONDS, _HELD_SHARE * (since - begun)):
                 yield from self._let_go()
                 size, since = 0, time.monotonic()
         yield from self._let_go()
