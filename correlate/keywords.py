@@ -19,6 +19,7 @@ import polars as pl
 from correlate.atoms import Matcher, text_of
 from correlate.buffers import Texts, exported
 from correlate.columns import NOTHING, Codes, NumberedTexts, elements, firsts
+from correlate.interned import Interned
 from correlate.scan import Literals
 
 NOT_SEARCHED = frozenset(
@@ -39,12 +40,8 @@ _NO_CODES = np.zeros(0, np.int64)
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
 
 
-class Keywords:
-    """The keywords of a plan, and what is remembered of texts.
-
-    Attributes:
-        sets: Signature to the atoms that hold.
-    """
+class Keywords(Interned):
+    """The keywords of a plan, and what is remembered of texts."""
 
     def __init__(
         self,
@@ -83,26 +80,12 @@ class Keywords:
 
     def reset(self) -> None:
         """Forget all; signatures given before mean nothing after."""
-        self.sets: list[frozenset[int]] = [frozenset(), frozenset()]
-        self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
+        self.start()
         self._by_number: dict[str, Codes] = {}  # column to signature by number, -1 where a text was not searched yet
-
-    @property
-    def size(self) -> int:
-        """Signatures held."""
-        return len(self.sets)
 
     def dump(self) -> bytes | None:
         """The compiled pass over lines of JSON, see ``Literals.dump``."""
         return None if self._everywhere else self._lines_pass().dump()
-
-    def intern(self, holds: frozenset[int]) -> int:
-        """The number of a set of atoms."""
-        found = self._ids.get(holds)
-        if found is None:
-            found = self._ids[holds] = len(self.sets)
-            self.sets.append(holds)
-        return found
 
     def encode(self, events: pl.DataFrame, numbered: Mapping[str, NumberedTexts] | None = None) -> Codes:
         """Signature of each row over all its texts and numbers, ``int64[n]``.
@@ -146,6 +129,7 @@ class Keywords:
             more = int(column.numbers.max(initial=-1)) + 1 - len(table)
             if more > 0:
                 table = np.concatenate([table, np.full(more, -1, np.int64)])
+                self.remembered += more * table.itemsize
             self._by_number[name] = table
             if (table[: column.known] >= 0).all():
                 numbers, texts = column.new_numbers, column.new

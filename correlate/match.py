@@ -331,7 +331,7 @@ class Plan:
     @property
     def remembered(self) -> int:
         """Bytes of what is remembered (``correlate.memory``)."""
-        words = self.keywords.size * ENTRY if self.keywords else 0
+        words = self.keywords.remembered if self.keywords is not None else 0
         return self._kept + words + sum(column.remembered for column in self.columns.values())
 
     def bound(self) -> None:

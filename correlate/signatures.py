@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from correlate.atoms import Matcher, Value, glob_regex, text_of
 from correlate.buffers import exported
 from correlate.columns import ABSENT, NOTHING, Codes, NumberedTexts, distinct, elements, firsts
 from correlate.fold import fold
+from correlate.interned import Interned
 from correlate.memory import ENTRY, TEXT
 from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
 from correlate.scan import Literals, Patterns
@@ -34,13 +34,8 @@ _TRUE = object()
 _FALSE = object()
 
 
-class Signatures:
-    """The atoms of one field, and what is remembered of its values.
-
-    Attributes:
-        sets: Signature to the atoms that hold.
-        remembered: Bytes of values and signatures (``correlate.memory``).
-    """
+class Signatures(Interned):
+    """The atoms of one field, and what is remembered of its values."""
 
     def __init__(self, atoms: Atoms, *, one_pass: bool = True, kept: bytes = b"") -> None:
         """Prepare.
@@ -98,22 +93,17 @@ class Signatures:
         self._confirm: dict[int, Regex] = {}
         self._literals: Literals | None = None
         self._whole: Matcher | None = None
-        self._forget()
+        self.reset()
 
-    def _forget(self) -> None:
-        self.sets: list[frozenset[int]] = [self.matcher.absent, frozenset()]
-        self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
+    def reset(self) -> None:
+        """Forget all; signatures given before mean nothing after."""
+        self.start(self.matcher.absent)
         self._by_bytes: dict[bytes, int] = {}
         self._known: dict[Any, int] = {None: ABSENT}
         # Texts of columns: Polars numbers them from 0, and keeps them; here their signature by number.
         self._categories = pl.Categorical(pl.Categories.random())
         self._anchor = pl.Series(dtype=self._categories)  # Polars forgets categories when no column has them
         self._by_number: Codes = _NONE
-        self.remembered = 0
-
-    def reset(self) -> None:
-        """Forget all; signatures given before mean nothing after."""
-        self._forget()
 
     def prepare(self) -> None:
         """Build the passes now, not when the first text comes."""
@@ -265,15 +255,6 @@ class Signatures:
         for row, holds in joined.items():
             result[row] = self.intern(holds)
         return result
-
-    def intern(self, holds: frozenset[int]) -> int:
-        """The number of a set of atoms."""
-        found = self._ids.get(holds)
-        if found is None:
-            found = self._ids[holds] = len(self.sets)
-            self.sets.append(holds)
-            self.remembered += ENTRY + getsizeof(holds)
-        return found
 
     def _signatures(self, values: Sequence[Value]) -> list[int]:
         """Signature of each of some values that are new."""

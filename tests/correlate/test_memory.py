@@ -84,7 +84,18 @@ def test_a_small_bound_holds_over_all_datasets_and_changes_no_alert() -> None:
     assert bounded.counters()["tables_emptied"] > 0
 
 
-def test_texts_of_a_batch_that_failed_are_looked_at_again(monkeypatch):
+def test_what_keywords_remember_of_each_text_counts() -> None:
+    plan = Plan([["and", [["atom", None, "contains", "needle"], ["atom", "message", "contains", "hay"]]]])
+    texts = [f"{number} a text that comes once" for number in range(5000)]
+    assert plan.match(pl.DataFrame({"message": texts})) == {}
+    assert plan.keywords is not None
+    assert plan.keywords.remembered >= 8 * len(texts)
+    assert plan.remembered > plan.keywords.remembered + sum(map(len, texts))
+    plan.forget()
+    assert plan.remembered == plan.keywords.remembered == 0
+
+
+def test_texts_of_a_batch_that_failed_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """They have numbers by then, and those of later texts are higher."""
     plan = Detector(ruleset()).plan_of("modbus")
     assert plan is not None
