@@ -132,7 +132,7 @@ class Signatures(Interned):
             return self._joined(result, rows, self.encode(inner))
         codes, values = distinct(series, self.matcher)
         table = np.empty(len(values) + 1, np.int64)
-        table[:-1] = self._codes(values)
+        table[:-1] = self._codes(_keys(values) if series.dtype == pl.Boolean else values)
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
@@ -226,9 +226,7 @@ class Signatures(Interned):
             places = np.array(rows, np.int64)
             result[places] = NOTHING
             return self._joined(result, places, self.encode_values(inner))
-        if bool in kinds:  # True is 1 to a dict
-            values = [one if not isinstance(one, bool) else _TRUE if one else _FALSE for one in values]
-        return self._codes(values)
+        return self._codes(_keys(values) if bool in kinds else values)
 
     def _codes(self, values: Sequence[Any]) -> Codes:
         try:
@@ -407,6 +405,11 @@ def unpacked(data: bytes) -> tuple[bytes, bytes]:
         return b"", b""
     size = int.from_bytes(data[:8], "big")
     return data[8 : 8 + size], data[16 + size :]
+
+
+def _keys(values: Sequence[Any]) -> Sequence[Any]:
+    """Values as they are remembered: True is 1 to a dictionary."""
+    return [one if not isinstance(one, bool) else _TRUE if one else _FALSE for one in values]
 
 
 def _plain(value: Any) -> Any:

@@ -73,3 +73,15 @@ def test_what_ends_with_the_text_is_found(text: str) -> None:
     atoms = [(0, "re", ["cd", "i"]), (1, "re", ["x.*ab", "i"]), (2, "re", ["needle$", ""]), (3, "re", [r"\bab\b", ""])]
     signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
     assert signatures.sets[signatures.encode_values([text])[0]] == alone.holds(text) == Matcher(atoms).holds(text)
+
+
+def test_booleans_of_columns_and_of_json_are_no_numbers() -> None:
+    atoms: list[tuple[int, str, Any]] = [(0, "bool", True), (1, "bool", False), (2, "num", 1), (3, "eq", "true")]
+    signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
+    for codes, values in (
+        (signatures.encode_values([1, 0]), [1, 0]),
+        (signatures.encode(pl.Series([True, False])), [True, False]),
+        (signatures.encode_values([True, False, 1]), [True, False, 1]),
+        (signatures.encode(pl.Series([1, 0])), [1, 0]),
+    ):
+        assert [signatures.sets[code] for code in codes] == [alone.holds(value) for value in values]
