@@ -221,7 +221,7 @@ class Keywords(Interned):
 
     def _lines_pass(self) -> Literals:
         if self._json_pass is None:
-            literals = [json_spelling(run) for run in self._runs]
+            literals = [json_spelling(_window(run)) for run in self._runs]
             self._json_pass = Literals(literals, caseless=True, one_pass=self._one_pass, kept=self._kept)
         return self._json_pass
 

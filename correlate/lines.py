@@ -26,7 +26,6 @@ from event.channels import SECURITY, dataset_of
 from event.fields import FIELDS
 from sensor.base import Account
 from sensor.kernel_cache import prepare
-from sensor.line_tables import lines_of
 from sensor.parsers.windows import texts
 from sensor.windows_records import DATA, NotWindows, flat_target, pairs_of
 
@@ -332,8 +331,8 @@ class SievedLines:
 
     def _let_go(self) -> Iterator[tuple[pl.Series, pl.Series]]:
         if self._held:
-            lines, _ = lines_of(b"\n".join(self._held) + b"\n", 0)
-            yield lines, pl.Series(self._offsets, dtype=pl.Int64)
+            lines = [line.decode("utf-8", "replace").removesuffix("\r") for line in self._held]
+            yield pl.Series(lines, dtype=pl.String), pl.Series(self._offsets, dtype=pl.Int64)
             self._held, self._offsets = [], []
 
     def settle(self, account: Account) -> None:
