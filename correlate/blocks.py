@@ -51,6 +51,7 @@ I32 = npt.NDArray[np.int32]
 Rewrite = Callable[[str], str | None]
 
 _SOME = 0.4  # of a block from which all of it is searched rather than lines copied out of it
+_TOGETHER = 1 << 20  # bytes of new values that are looked at at once
 _FIRST_WHAT = 2
 _MOST_GROUPS = 1 << 14  # after which all is forgotten: somebody makes them up
 _MOST_REFERENCES = 3  # fields compared with others, of one kind of events
@@ -289,8 +290,25 @@ class BlockSieve(Sieve):
         for begin, end in pairwise(edges):
             numbers = first + order[begin:end]
             what = self._whats[int(whats[order[begin]]) - _FIRST_WHAT]
-            tables.values.states[numbers] = _codes(what, tables.texts(numbers))
+            tables.values.states[numbers] = self._codes_of(what, numbers)
         self._seen_values = count
+
+    def _codes_of(self, what: _What, numbers: I64) -> I64:
+        """Codes of new values of one kind; most are never made into objects."""
+        tables = self._tables
+        column = what.plan.columns[what.column]
+        if what.rewrite is not None or not column.reads_bytes:
+            return np.array(_codes(what, tables.texts(numbers)), np.int64)
+        codes = np.empty(len(numbers), np.int64)
+        parts = np.cumsum(tables.sizes(numbers)) // _TOGETHER
+        edges = np.flatnonzero(np.diff(parts, prepend=-1, append=-1)).tolist()
+        for begin, end in pairwise(edges):
+            here = slice(begin, end)
+            some = tables.spelled(numbers[here])
+            codes[here] = column.signatures_framed(some.plain.data, some.folded.data, some.ends)
+            if some.odd.any():
+                codes[here][some.odd] = _codes(what, tables.texts(numbers[here][some.odd]))
+        return codes
 
     def _look_at_cases(self) -> None:
         """Decide new cases, and say what is asked of new groups."""
@@ -472,13 +490,14 @@ def _are_apart(kind: Kind) -> bool:
 def _states(questions: _Questions, vectors: I32) -> npt.NDArray[np.int64]:
     """States of cases: READ if a rule matches, DEPENDS if one may, as fields compare."""
     kind = questions.kind
-    count = len(vectors)
-    states = np.full(count, PASS)
-    for holds in product((False, True), repeat=len(kind.references)):
-        same = [one for one, so in zip(kind.references, holds, strict=True) if so]
-        texts = {name: ["-"] * count for _, one, other, _ in same for name in (one, other)}
-        for rows in questions.plan.match_kind(kind, count, _by_field(kind, vectors), texts, None).values():
-            states[rows] = DEPENDS if kind.references else READ
+    width = len(kind.fields)
+    states = np.full(len(vectors), PASS)
+    whole = np.zeros((len(vectors), width + 1 + len(kind.references)), np.int32)  # keywords are searched apart
+    whole[:, :width] = vectors
+    for holds in product((1, 2), repeat=len(kind.references)):
+        whole[:, width + 1 :] = holds
+        matched = [bool(rules) for rules in questions.plan.decided(kind, whole)]
+        states[matched] = DEPENDS if kind.references else READ
     return states
 
 

@@ -22,6 +22,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 
@@ -137,11 +138,13 @@ class Kind:
         for atom in true:
             candidates.update(self._by_witness.get(atom, ()))
         found: list[int] = []
+        before = perf_counter()
         for rule in sorted(candidates):
-            before = perf_counter()
             if self._by_rule[rule].holds(true):
                 found.append(rule)
-            seconds[rule] += perf_counter() - before
+            now = perf_counter()
+            seconds[rule] += now - before
+            before = now
         return tuple(found)
 
 
@@ -461,16 +464,8 @@ class Plan:
             vectors[:, len(kind.fields)] = words[first]
         for place, codes in enumerate(compared):
             vectors[:, len(kind.fields) + 1 + place] = codes[first]
-        raw = vectors.tobytes()
-        width = vectors.shape[1] * vectors.itemsize
         hits: dict[int, list[int]] = {}
-        known = kind.cases
-        for case in range(len(first)):
-            key = raw[case * width : (case + 1) * width]
-            rules = known.get(key)
-            if rules is None:
-                rules = known[key] = kind.decide(self._true(kind, vectors[case].tolist()), self.seconds)
-                self._kept += ENTRY + len(key) + 8 * len(rules)
+        for case, rules in enumerate(self.decided(kind, vectors)):
             for rule in rules:
                 hits.setdefault(rule, []).append(case)
         if hits:
@@ -479,6 +474,27 @@ class Plan:
             for rule, some in hits.items():
                 result[rule] = np.sort(np.concatenate([order[edges[case] : edges[case + 1]] for case in some]))
         return result
+
+    def decided(self, kind: Kind, vectors: npt.NDArray[np.int32]) -> list[tuple[int, ...]]:
+        """The rules that match in each of some cases.
+
+        Args:
+            kind: Of all of them.
+            vectors: Signatures of the kind's ``fields`` and of keywords (0: none), and for each of its ``references``
+                2 if it holds, else 1: ``int32[n, fields + 1 + references]``.
+        """
+        raw = vectors.tobytes()
+        width = vectors.shape[1] * vectors.itemsize
+        known = kind.cases
+        found: list[tuple[int, ...]] = []
+        for case in range(len(vectors)):
+            key = raw[case * width : (case + 1) * width]
+            rules = known.get(key)
+            if rules is None:
+                rules = known[key] = kind.decide(self._true(kind, vectors[case].tolist()), self.seconds)
+                self._kept += ENTRY + len(key) + 8 * len(rules)
+            found.append(rules)
+        return found
 
     def _true(self, kind: Kind, vector: Sequence[int]) -> set[int]:
         """Atoms that hold in a case."""

@@ -208,6 +208,48 @@ class Signatures(Interned):
         found = dict(zip(new, self._signatures(new), strict=True)) if new else {}
         return [found[text] if text in found else known[text] for text in texts]
 
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether ``signatures_framed`` can be asked."""
+        return not self._rest
+
+    def signatures_framed(self, plain: memoryview, folded: memoryview, ends: Codes) -> list[int]:
+        """Signatures of texts in ASCII, STX before and ETX behind each and nowhere else; the caller remembers them.
+
+        Args:
+            plain: The texts.
+            folded: The same, folded.
+            ends: Where each ends in both, its ETX included, ``int64[n]``.
+        """
+        self.prepare()
+        more: dict[int, list[int]] = {}
+        sure: tuple[Codes, Codes] = (_NONE, _NONE)
+        starts = [0, *ends.tolist()]
+
+        def text(place: int, letters: memoryview = folded) -> str:
+            return str(letters[starts[place] + 1 : starts[place + 1] - 1], "ascii")
+
+        if self._equal:
+            most = max(map(len, self._equal)) + 2
+            short = np.flatnonzero(np.diff(ends, prepend=0) <= most).tolist()
+            for place in short:
+                atoms = self._equal.get(text(place))
+                if atoms is not None:
+                    more[place] = list(atoms)
+        if self._literals is not None:
+            sure = self._sorted_out(*self._literals.find(folded, ends), text, more)
+        if self._letters:
+            for place in range(len(ends)):
+                whole = text(place)
+                if held := [atom for atom, letter in self._letters if letter in whole]:
+                    more.setdefault(place, []).extend(held)
+        if self._patterns is not None:
+            for place in range(len(ends)):
+                piece = plain[starts[place] + 1 : starts[place + 1] - 1]
+                if held := self._patterns_held(*self._patterns.find_in(piece), partial(text, place, plain)):
+                    more.setdefault(place, []).extend(held)
+        return self._interned(len(ends), sure, more)
+
     def encode_values(self, values: Sequence[Any]) -> Codes:
         """Signature of each of some values, as JSON has them: None is no value, a list has each of its elements."""
         kinds = set(map(type, values))

@@ -156,6 +156,17 @@ def _plain_end(text: U8, at: Num) -> Num:
 
 
 @inner
+def backslash(text: U8, at: Num, end: Num) -> Num:
+    """Where the next backslash is, ``end`` if there is none before."""
+    while at < end:
+        found = _has(loaded(text, at), _BACKSLASHES)
+        if found:
+            return min(at + (lowest(found) >> 3), end)
+        at += 8
+    return end
+
+
+@inner
 def _string(text: U8, at: Num) -> tuple[Num, Num]:
     """End of a text whose content begins here (behind its quote), -1 if it is bad; 1 if it has escapes to look at."""
     escaped = 0

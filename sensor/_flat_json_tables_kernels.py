@@ -6,9 +6,10 @@ It uses what is in ``_flat_json_kernels``; the cache folder's name carries a has
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, hashed, mixed, part
-from sensor.jit_kernel import entry, inner, same_words
+from sensor._flat_json_kernels import ABSENT, I16, I32, I64, U8, U64, Num, backslash, hashed, mixed, part
+from sensor.jit_kernel import entry, inner, lowered, same_words
 
 PASS, READ, NEW, ALONE, DEPENDS = -1, -2, -3, -4, -5
 """What becomes of lines of a group or a case: nobody asks about them; they have to be read; that is not known yet; each
@@ -26,6 +27,11 @@ GROUP = -1
 ALL_DONE, FULL_VALUES, FULL_CASES = 0, 1, 2
 VALUES, LETTERS, CASES, CODES = 0, 1, 2, 3
 """Places in ``used``."""
+_QUOTE, _STX, _ETX = 0x22, 0x02, 0x03
+_ESCAPED = np.zeros(256, np.uint8)
+"""What a letter behind a backslash stands for; 0: it is not told by one letter."""
+for _letter, _meant in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
+    _ESCAPED[_letter] = _meant
 HASH, WHAT, START, SIZE, STATE = 0, 1, 2, 3, 4
 """Places in an entry: a value has all, a case no size. What is met is mostly known: one look has to be enough."""
 
@@ -63,7 +69,7 @@ def _value(text: U8, begin: Num, end: Num, what: Num, recent: Num, slots: I32, e
         slot = (slot + 1) & (len(slots) - 1)
     number = np.int64(used[VALUES])
     start = used[LETTERS]
-    if 2 * number + 2 > len(slots) or start + ((end - begin + 7) >> 3) > len(letters):
+    if 2 * number + 2 > len(slots) or start + ((end - begin + 7) >> 3) >= len(letters):  # a word of room behind
         return np.int64(ABSENT)
     entries[number, HASH] = value
     entries[number, WHAT] = what
@@ -121,6 +127,52 @@ def enter_again(slots: I32, entries: I64, count: Num) -> None:
         while slots[slot] >= 0:
             slot = (slot + 1) & (len(slots) - 1)
         slots[slot] = number
+
+
+@entry
+def spell_out(text: U8, begins: I64, sizes: I64, spelled: U8, folded: U8, ends: I64, odd: npt.NDArray[np.bool_]) -> Num:
+    """Write texts one after the other without their quotes and escapes, STX before and ETX behind each.
+
+    Args:
+        text: JSON values, and eight bytes of room behind them.
+        begins: Where each begins.
+        sizes: Its bytes, quotes included.
+        spelled: Out: the texts.
+        folded: Out: the same with small letters; as long as ``spelled``, which has room for ``sizes``.
+        ends: Out: where each ends in both, its ETX included.
+        odd: Out: whether it is no text, or one with bytes beyond ASCII or letters by their numbers; nothing is between
+            its STX and ETX then.
+
+    Returns:
+        Bytes written.
+    """
+    to: Num = 0
+    for number in range(len(begins)):
+        at = begins[number]
+        end = at + sizes[number] - 1
+        start = to
+        spelled[to] = folded[to] = _STX
+        to += 1
+        good = text[at] == _QUOTE
+        at += 1
+        while good and at < end:
+            stop = backslash(text, at, end)
+            good = lowered(text, at, stop - at, spelled, folded, to) < 128
+            to += stop - at
+            if stop < end:
+                letter = _ESCAPED[text[stop + 1]]
+                good = good and letter != 0
+                spelled[to] = letter
+                folded[to] = letter
+                to += 1
+            at = stop + 2
+        if not good:
+            to = start + 1
+        spelled[to] = folded[to] = _ETX
+        to += 1
+        odd[number] = not good
+        ends[number] = to
+    return to
 
 
 @entry

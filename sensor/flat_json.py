@@ -59,6 +59,7 @@ from sensor._flat_json_tables_kernels import (
     WHAT,
     enter_again,
     judge,
+    spell_out,
 )
 
 MOST_LETTERS = 1 << 18
@@ -291,6 +292,24 @@ class Asked:
     known: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Texts in ASCII without quotes and escapes, STX before and ETX behind each.
+
+    Attributes:
+        plain: As they are.
+        folded: With small letters.
+        ends: Where each ends in both, behind its ETX, ``int64[n]``.
+        odd: Which of them are not told here, and empty: no texts, or with other letters than those of ASCII or some by
+            their numbers, ``bool[n]``.
+    """
+
+    plain: U8
+    folded: U8
+    ends: I64
+    odd: npt.NDArray[np.bool_]
+
+
 class Tables:
     """What became of lines like these before: groups of lines, codes of values, and the states of cases.
 
@@ -407,6 +426,21 @@ class Tables:
         begins = 8 * spots[:, 0]
         return [letters[begin:end] for begin, end in zip(begins.tolist(), (begins + spots[:, 1]).tolist(), strict=True)]
 
+    def sizes(self, numbers: I64) -> I64:
+        """Bytes of values as they stand in the lines."""
+        sizes: I64 = self.values.entries[numbers, SIZE]
+        return sizes
+
+    def spelled(self, numbers: I64) -> Spelled:
+        """The texts of values."""
+        sizes = self.sizes(numbers)
+        room = int(sizes.sum()) + len(sizes)  # what is no text may have one byte, and is framed by two
+        plain, folded = np.empty(room, np.uint8), np.empty(room, np.uint8)
+        ends, odd = np.empty(len(sizes), np.int64), np.empty(len(sizes), np.bool_)
+        begins = 8 * self.values.entries[numbers, START]
+        size = spell_out(self.letters.view(np.uint8), begins, sizes, plain, folded, ends, odd)
+        return Spelled(plain[:size], folded[:size], ends, odd)
+
     def vectors(self, cases: I64, width: int) -> I32:
         """The codes of cases of the same width, ``int32[n, width]``."""
         codes: I32 = self.codes[self.cases.entries[cases, START][:, None] + np.arange(width)]
@@ -434,5 +468,6 @@ __all__ = [
     "Lines",
     "Name",
     "Names",
+    "Spelled",
     "Tables",
 ]

@@ -136,6 +136,29 @@ def same_words(data: U8, begin: Num, end: Num, words: U64, start: Num) -> bool:
 
 
 @_ranged
+def lowered(source: U8, begin: Num, count: Num, target: U8, folded: U8, to: Num) -> np.uint8:
+    """Copy ``count`` bytes to one array as they are and to another with small letters for the capital ones of ASCII.
+
+    Returns:
+        All of them, ored: above 127 if one is beyond ASCII.
+
+    Raises:
+        IndexError: They do not lie within the arrays.
+    """
+    outside = begin + count > len(source) or to + count > len(target) or to + count > len(folded)
+    if begin < 0 or to < 0 or outside:
+        raise IndexError("bytes outside of an array")
+    a, b = np.uint64(begin), np.uint64(to)
+    every = np.uint8(0)
+    for k in range(np.uint64(max(count, 0))):
+        letter = source[a + k]
+        every |= letter
+        target[b + k] = letter
+        folded[b + k] = letter + np.uint8(32 * (np.uint8(letter - np.uint8(65)) < np.uint8(26)))
+    return every
+
+
+@_ranged
 def hashed(data: U8, begin: Num, count: Num, seed: np.uint64) -> np.uint64:
     """Hash of ``count`` bytes, which whoever does not know ``seed`` cannot foresee.
 
