@@ -31,6 +31,7 @@ from sensor.flat_json import (
     FLAT_SECOND,
     GROUP,
     KEEP,
+    MADE,
     NEW,
     ODD,
     PASS,
@@ -43,12 +44,13 @@ from sensor.flat_json import (
     Tables,
 )
 from sensor.parsers.windows import text_of
-from sensor.windows_names import DIRECTIONS, INTEGRITY
+from sensor.windows_names import DIRECTIONS, INTEGRITY, together
 from sensor.windows_records import DATA, MOST_MEMBERS, beat_paths, beat_target, flat_target
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 Rewrite = Callable[[str], str | None]
+_Target = tuple[int, str | None, int | None, Rewrite | None]
 
 _SOME = 0.4  # of a block from which all of it is searched rather than lines copied out of it
 _TOGETHER = 1 << 20  # bytes of new values that are looked at at once
@@ -74,11 +76,16 @@ _BESIDE: Mapping[str, Mapping[str, tuple[str, Rewrite | None]]] = {
     },
 }
 """Code of the Security log to members that stand for others, as ``sensor.windows_names`` has them."""
-_MADE: Mapping[str, Mapping[str, str]] = {
-    "4688": {"SubjectUserName": "User"},
-    "4657": {"SubjectUserName": "User", "ObjectName": "TargetObject", "EventID": "EventType", "EventId": "EventType"},
+_OUT_OF_SEVERAL = -2  # rank of what fills a column together with others
+_PARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "4688": {"User": ("SubjectDomainName", "SubjectUserName")},
+    "4657": {
+        "User": ("SubjectDomainName", "SubjectUserName"),
+        "TargetObject": ("ObjectName", "ObjectValueName"),
+        "EventType": ("EventID", "EventId"),
+    },
 }
-"""Likewise, members out of which others are put together: nothing is said of such lines here."""
+"""Likewise, members that are put together out of others: at least one of these is in every such record."""
 
 
 def _names() -> dict[tuple[str, ...], Name]:
@@ -116,6 +123,7 @@ class _Questions:
         code: Of the Security log, if members stand for others in its lines.
         deep: Their members are named as Winlogbeat names them.
         asked: In the tables.
+        made: Fields that may be made of several members.
     """
 
     plan: Plan
@@ -124,6 +132,7 @@ class _Questions:
     code: str
     deep: bool
     asked: Asked
+    made: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,7 @@ class BlockSieve(Sieve):
         self._whats: list[_What] = []
         self._what_numbers: dict[tuple[int, str, Rewrite | None], int] = {}
         self._fillings: dict[tuple[int, int, str], list[tuple[int, int, Rewrite | None]]] = {}
+        self._targets_of: dict[tuple[int, int], list[_Target]] = {}
         self._seen_values = self._seen_cases = 0
 
     @property
@@ -241,16 +251,46 @@ class BlockSieve(Sieve):
         asked = self._tables.cases.whats[cases]
         for number in np.unique(asked).tolist():
             questions = self._by_number[number]
-            kind = questions.kind
+            kind, plan = questions.kind, questions.plan
             here = np.flatnonzero(asked == number)
             some = rows[here]
             outcomes[some] = PASS
             texts = {
                 name: [self._text(lines, questions, row, name) for row in some.tolist()] for name in compared(kind)
             }
-            codes = _by_field(kind, self._tables.vectors(cases[here].astype(np.int64), questions.asked.width))
-            for matched in questions.plan.match_kind(kind, len(here), codes, texts, None).values():
+            vectors = self._tables.vectors(cases[here].astype(np.int64), questions.asked.width)
+            codes = _by_field(kind, vectors)
+            made = np.flatnonzero(vectors[:, -1])
+            if len(made):
+                members = [self._members(lines, questions, row) for row in some[made].tolist()]
+                for name in questions.made:
+                    values = [together(questions.dataset, questions.code, name, one or {}) for one in members]
+                    codes[name][made] = plan.columns[name].encode_values(values)
+                outcomes[some[made[[one is None for one in members]]]] = READ
+            for matched in plan.match_kind(kind, len(here), codes, texts, None).values():
                 outcomes[some[matched]] = READ
+
+    def _members(self, lines: Lines, questions: _Questions, row: int) -> dict[str, str | None] | None:
+        """The members of a line by target, None if two have the same."""
+        found: dict[str, str | None] = {}
+        data = lines.text
+        first, last = lines.first[row : row + 2].tolist()
+        for member, name in enumerate(lines.names[first:last].tolist(), first):
+            for layer, target, rank, _ in self._all_targets(questions, name):
+                if layer or target is None or rank is None:
+                    continue
+                if target in found:
+                    return None
+                value = data[lines.values[0, member] : lines.values[1, member]].tobytes()
+                found[target] = text_of(orjson.loads(value))
+        return found
+
+    def _all_targets(self, questions: _Questions, name: int) -> list[_Target]:
+        key = questions.asked.number, name
+        found = self._targets_of.get(key)
+        if found is None:
+            found = self._targets_of[key] = list(_targets(questions, self._reader.names.paths[name]))
+        return found
 
     def _text(self, lines: Lines, questions: _Questions, row: int, field: str) -> str | None:
         """The text of a field of a line, chosen as ``judge`` chooses it."""
@@ -274,7 +314,7 @@ class BlockSieve(Sieve):
         if found is None:
             found = self._fillings[key] = [
                 (layer, rank, rewrite)
-                for layer, target, rank, rewrite in _targets(questions, self._reader.names.paths[name])
+                for layer, target, rank, rewrite in self._all_targets(questions, name)
                 if target == field and rank is not None
             ]
         return found
@@ -350,7 +390,9 @@ class BlockSieve(Sieve):
         if found is None:
             layers = 1 + (bool(rewritten) or dataset in UNNAMED)
             asked = self._tables.ask(len(kind.fields), layers=layers)
-            found = _Questions(plan, kind, dataset, rewritten, deep, asked)
+            parts = [DATA + name for name in _PARTS.get(rewritten, ())] + [DATA + "Data"] * (dataset in UNNAMED)
+            made = [name for name in parts if name in kind.fields and name not in compared(kind)]
+            found = _Questions(plan, kind, dataset, rewritten, deep, asked, made)
             self._questions[id(kind), rewritten, deep] = found
             self._by_number.append(found)
         return _Group(dataset, found.asked.number, kind.keywords)
@@ -364,7 +406,9 @@ class BlockSieve(Sieve):
                 if target == DATA:
                     if any(name.startswith(DATA) for name in at):
                         self._tables.fill(asked, layer, number, KEEP)
-                elif rank is None:
+                elif target in questions.made and rank == _OUT_OF_SEVERAL:
+                    self._tables.fill(asked, layer, number, MADE)
+                elif rank is None or rank == _OUT_OF_SEVERAL:
                     if target in at:
                         self._tables.fill(asked, layer, number, KEEP)
                 elif target in at:
@@ -437,9 +481,7 @@ class Words:
         return np.concatenate([found, spelled[more]])
 
 
-def _targets(
-    questions: _Questions, path: tuple[str, ...]
-) -> Iterator[tuple[int, str | None, int | None, Rewrite | None]]:
+def _targets(questions: _Questions, path: tuple[str, ...]) -> Iterator[_Target]:
     """Layer, target, rank and rewriting of what a member fills; rank None: what is in the target is not told here."""
     dataset = questions.dataset
     if questions.deep:
@@ -458,14 +500,15 @@ def _targets(
     beside = _BESIDE.get(questions.code, {}).get(name)
     if beside is not None:
         yield 1, DATA + beside[0], _LAST, beside[1]
-    made = _MADE.get(questions.code, {}).get(name)
-    if made is not None:
-        yield 1, DATA + made, None, None
+    for made, parts in _PARTS.get(questions.code, {}).items():
+        if name in parts:
+            yield 1, DATA + made, _OUT_OF_SEVERAL, None
     if dataset in UNNAMED:
         if name == _MESSAGE:
             yield 1, DATA + "Data", _LAST, None
         elif name.startswith("param"):
-            yield 1, DATA + "Data", None, None
+            odd = " " in name or "." in name
+            yield 1, DATA + "Data", None if odd else _OUT_OF_SEVERAL, None
 
 
 def _codes(what: _What, spelled: Sequence[memoryview]) -> list[int]:
@@ -493,11 +536,12 @@ def _states(questions: _Questions, vectors: I32) -> npt.NDArray[np.int64]:
     width = len(kind.fields)
     states = np.full(len(vectors), PASS)
     whole = np.zeros((len(vectors), width + 1 + len(kind.references)), np.int32)  # keywords are searched apart
-    whole[:, :width] = vectors
+    whole[:, :width] = vectors[:, :width]
     for holds in product((1, 2), repeat=len(kind.references)):
         whole[:, width + 1 :] = holds
         matched = [bool(rules) for rules in questions.plan.decided(kind, whole)]
         states[matched] = DEPENDS if kind.references else READ
+    states[vectors[:, width] > 0] = DEPENDS
     return states
 
 

@@ -16,6 +16,8 @@ PASS, READ, NEW, ALONE, DEPENDS = -1, -2, -3, -4, -5
 has to be looked at alone; or, for a case, what is no column decides."""
 KEEP = -2
 """The place of a member that cannot be worked out where it stands."""
+MADE = -3
+"""The place of a member out of which, and others, a column is made: the caller sees to that."""
 SOLE = -1
 """Rank of a member that must be the only one in its place."""
 NO_CODE = 0
@@ -207,13 +209,14 @@ def judge(
     """Find the case of lines, and take in what is new.
 
     ``rows`` are the lines to look at, from ``at`` on; ``text`` and the like see ``sensor.flat_json.Lines``, tables of
-    values and cases see ``Tables``. What is asked of groups: ``widths`` says how many columns, ``int64[asked]``;
-    ``layers`` how many of the two layers of the next three are in use; ``places`` which column a member fills, or
-    ABSENT or KEEP, ``int16[asked, 2, names]``; where several may fill one, that of the lowest of ``ranks`` does which
-    is not ``null``; ``whats`` says what the member's values are, from 2 on: the same value of the same kind has the
-    same code. ``recent`` are the last values of the two members that tell groups apart, then, for each that is asked,
-    of its columns, ``int64[1 + asked, columns]``: two in three values are the same as those of the last such line, and
-    need no hash. ``best`` and ``vector`` are room for each column.
+    values and cases see ``Tables``. What is asked of groups: ``widths`` says how many columns, ``int64[asked]``, the
+    last of which says whether a member that is MADE was met; ``layers`` how many of the two layers of the next three
+    are in use; ``places`` which column a member fills, or ABSENT, KEEP or MADE, ``int16[asked, 2, names]``; where
+    several may fill one, that of the lowest of ``ranks`` does which is not ``null``; ``whats`` says what the member's
+    values are, from 2 on: the same value of the same kind has the same code. ``recent`` are the last values of the two
+    members that tell groups apart, then, for each that is asked, of its columns, ``int64[1 + asked, columns]``: two in
+    three values are the same as those of the last such line, and need no hash. ``best`` and ``vector`` are room for
+    each column.
 
     Fills in ``groups``, the case of each line's group (ABSENT if it has no first member), and ``outcomes``: PASS, READ,
     NEW (a value or the group is not known) or ALONE, or the number of a case that is new or DEPENDS.
@@ -254,6 +257,7 @@ def judge(
         for place in range(width):
             best[0, place] = ABSENT
         keep = False
+        made = NO_CODE
         for layer in range(layers[asked]):
             for member in range(first[row], first[row + 1]):
                 name = np.int64(names[member])
@@ -263,6 +267,9 @@ def judge(
                 if column == KEEP:
                     keep = True
                     break
+                if column == MADE:
+                    made = 1
+                    continue
                 rank = np.int64(ranks[asked, layer, name])
                 other = best[0, column]
                 if rank == SOLE:
@@ -280,7 +287,7 @@ def judge(
             at += 1
             continue
         known = True
-        for place in range(width):
+        for place in range(width - 1):
             member = best[0, place]
             if member < 0 or text[values[0, member]] == 110:
                 vector[place] = NO_CODE
@@ -296,6 +303,7 @@ def judge(
             if code < 0:
                 known = False
             vector[place] = code
+        vector[width - 1] = made
         outcomes[row] = NEW
         if known:
             case = _case(asked, vector, width, case_slots, case_entries, case_codes, used, seed)

@@ -48,6 +48,7 @@ from sensor._flat_json_tables_kernels import (
     FULL_VALUES,
     GROUP,
     KEEP,
+    MADE,
     NEW,
     PASS,
     READ,
@@ -281,7 +282,7 @@ class Asked:
 
     Attributes:
         number: Its own.
-        width: Columns.
+        width: Columns, and one that is 1 for lines with a member that is ``MADE``.
         layers: Layers of places in use, at most two.
         known: Names whose places are known.
     """
@@ -364,6 +365,7 @@ class Tables:
 
     def ask(self, width: int, *, layers: int) -> Asked:
         """Ask for so many columns; no member fills any yet."""
+        width += 1
         number = len(self._asked)
         if number >= len(self._widths):
             self._widths = np.concatenate([self._widths, np.zeros_like(self._widths)])
@@ -458,6 +460,7 @@ __all__ = [
     "FLAT_SECOND",
     "GROUP",
     "KEEP",
+    "MADE",
     "NEW",
     "ODD",
     "PASS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import polars as pl
@@ -128,6 +129,35 @@ def _unnamed(frame: pl.DataFrame, have: set[str]) -> pl.DataFrame:
     if "message" in have:
         options.append(pl.col("message"))
     return frame.with_columns(_FIRST(options).alias(DATA + "Data")) if options else frame
+
+
+def together(dataset: str, code: str, field: str, members: Mapping[str, str | None]) -> str | None:
+    """What ``derived`` makes of several members of one record, in fields whose own member comes first.
+
+    Args:
+        dataset: Of the record.
+        code: Its event code.
+        field: One of those that ``_unnamed`` and ``_audit`` put together.
+        members: Target to text.
+    """
+    own = members.get(field)
+    if own is not None:
+        return own
+    if dataset != SECURITY:
+        names = sorted(
+            (name for name in members if name.startswith(DATA + "param")), key=lambda name: (len(name), name)
+        )
+        return "\n".join(text for name in names if (text := members[name]) is not None) or members.get("message")
+    if field == DATA + "EventType":
+        return "SetValue" if code == "4657" else None
+    if field == DATA + "User":
+        pieces = [members.get(DATA + "SubjectDomainName"), members.get(DATA + "SubjectUserName")]
+    else:
+        path = members.get(DATA + "ObjectName")
+        for pattern, short in _HIVES:
+            path = path if path is None else re.sub(pattern, re.escape(short), path, count=1)
+        pieces = [path, members.get(DATA + "ObjectValueName")]
+    return None if None in pieces else "\\".join(map(str, pieces))
 
 
 INTEGRITY = {

@@ -234,6 +234,75 @@ def test_the_sieve_changes_no_alert(rules: Any, lines: list[str], one_pass: bool
     assert alerts(ruleset, lines, sieve=BY_BLOCK, one_pass=one_pass) == expected
 
 
+MADE = ["User", "Data", "TargetObject", "EventType", "Image"]
+PARTS = [
+    "SubjectUserName",
+    "SubjectDomainName",
+    "ObjectName",
+    "ObjectValueName",
+    "param1",
+    "param2",
+    "param10",
+    "param 1",
+    "Message",
+    *MADE,
+]
+pieces = ["PLANT", "cmd", "\\registry\\machine\\cmd", "", "whoami", "PLANT\\cmd", "cmd\nPLANT", "SetValue", "HKLM\\cmd"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rules=st.lists(
+        st.tuples(
+            st.sampled_from([{"service": "security"}, {"service": "application"}, {}]),
+            st.builds(
+                lambda field, modifier, piece, negated: {
+                    "one": {field + modifier: piece},
+                    "two": {"EventID": [4688, 4657, 412]},
+                    "condition": "two and not one" if negated else "two and one",
+                },
+                st.sampled_from(MADE),
+                st.sampled_from(["", "|contains", "|endswith"]),
+                st.sampled_from([*pieces, "m\\cmd", "T\nc", "d\nP"]).filter(bool),
+                st.booleans(),
+            ),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    records=st.lists(
+        st.tuples(
+            st.sampled_from([4688, 4657, 412]),
+            st.sampled_from(["Security", "Application"]),
+            st.dictionaries(st.sampled_from(PARTS), st.sampled_from([*pieces, None, 7]), max_size=6),
+            st.integers(-3, 3),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+)
+def test_what_is_made_of_several_members_changes_no_alert(rules: Any, records: list[Any]) -> None:
+    lines = [
+        event_line(code, channel, **members)
+        if shape < 0
+        else beat(code, channel, dict(members), shape, ascii_only=True)
+        for code, channel, members, shape in records
+    ]
+    ruleset = compiled(rules)
+    assert alerts(ruleset, lines, sieve=BY_BLOCK) == alerts(ruleset, lines, sieve=EVERY_LINE)
+
+
+def test_accounts_and_numbered_members_are_not_read_in_full() -> None:
+    account = {"two": {"User": "PLANT\\\\eve"}, "condition": "two"}
+    data = {"two": {"EventID": 800, "Data|contains": "one\ntwo"}, "condition": "two"}
+    ruleset = compiled([({"service": "security"}, account), ({"service": "powershell-classic"}, data)])
+    lines = [event_line(4688, "Security", SubjectDomainName="PLANT", SubjectUserName=name) for name in ("adam", "eve")]
+    lines += [event_line(800, "Windows PowerShell", param2="two", param1=text) for text in ("three", "one")]
+    sieve = BlockSieve(Detector(ruleset, lateness=None).plan_of)
+    kept, _, _ = sieve.sift_block("\n".join(lines).encode())
+    assert kept.tolist() == [1, 3]
+
+
 @pytest.mark.parametrize("one_pass", [True, False])
 def test_most_lines_are_passed_over(one_pass: bool) -> None:
     rules = [({"category": "process_creation"}, {"one": {"CommandLine|contains": "whoami"}, "condition": "one"})] * 20
