@@ -37,10 +37,9 @@ PlanOf = Callable[[str], Plan | None]
 
 PATIENCE = 32 << 20
 """Bytes that are looked at line by line before kernels are loaded: they take half a second, a few to be compiled."""
-_HELD = 8192  # lines that wait for others to be read with
+_HELD = 32768  # lines that wait for others to be read with
 _HELD_BYTES = 16 << 20
-_HELD_SECONDS = 2.0
-_HELD_SHARE = 0.5  # of the time that it took so far: who has waited long can wait for a few of the last events
+_HELD_SECONDS = 2.0, 10.0  # at first and at most, in between as long as the input took so far
 _SHAPES = 4096  # lists of keys that are remembered
 _AS_TEXT = frozenset(
     {
@@ -300,8 +299,8 @@ class SievedLines:
                 if len(self._held) >= _HELD or size >= _HELD_BYTES:
                     yield from self._let_go()
                     size, since = 0, time.monotonic()
-            waited = time.monotonic() - since
-            if waited > max(_HELD_SECONDS, _HELD_SHARE * (since - begun)):
+            least, most = _HELD_SECONDS
+            if time.monotonic() - since > min(max(since - begun, least), most):
                 yield from self._let_go()
                 size, since = 0, time.monotonic()
         yield from self._let_go()
