@@ -210,12 +210,19 @@ from sensor.flat_json import DEEP, FLAT_FIRST, LineReader, Name, Tables
 reader = LineReader({("id",): Name(FLAT_FIRST), ("deep",): Name(DEEP)})
 lines = reader.read(LINES)
 tables = Tables(reader.names.seed)
-groups, outcomes = np.full(4, -1, np.int32), np.full(4, -1, np.int32)
-tables.judge(lines, np.arange(4), groups, outcomes)
+groups, outcomes = np.full(5, -1, np.int32), np.full(5, -1, np.int32)
+tables.judge(lines, np.arange(5), groups, outcomes)
 print(lines.flags.tolist(), lines.places.tolist(), lines.values.tolist(), groups.tolist(), outcomes.tolist())
+asked = tables.ask(1, layers=1)
+tables.cases.states[:2] = asked.number
+tables.fill(asked, 0, 1, 0, what=2)
+tables.judge(lines, np.arange(5), groups, outcomes)
+spelled = tables.spelled(np.arange(tables.value_count))
+print(outcomes.tolist(), bytes(spelled.plain), bytes(spelled.folded), spelled.ends.tolist(), spelled.odd.tolist())
 """
 LINES = (
     b'{"id":1,"a":"x\\\\y\\"z","b":[1,true,null,-2.5e3]}\n{"id":1,"a":"\xe2\x84\xaa"}\n'
+    b'{"id":1,"a":"Two Words \\\\ \\n in \\"quotes\\", longer than a vector has bytes: 0123456789012345678901234"}\n'
     b'{"deep":{"id":3,"q":"more than one word is long"},"a":"\\u0041"}\n{"id":1,}\n'
 )
 
@@ -231,3 +238,4 @@ def test_interpreted_kernels_find_the_same() -> None:
         for off in ("0", "1")
     ]
     assert told[0] == told[1] != b""
+    assert b"two words" in told[0]
