@@ -269,7 +269,7 @@ def detect(
     wanted: Mapping[str, Coarse] | None = None
     shares: dict[str, Share] = {}
     if detector is None and push_down is not False and isinstance(store, Narrowing):
-        wanted, shares = _narrowed(store, ruleset, since, until)
+        wanted, shares = _narrowed(store, ruleset, site, since, until)
         events, chosen = (sum(getattr(one, name) for one in shares.values()) for name in ("events", "chosen"))
         if push_down is None and chosen > PAYS_BELOW * events:
             wanted = None
@@ -295,7 +295,7 @@ def detect(
 
 
 def _narrowed(
-    store: Store, ruleset: RuleSet, since: datetime | None, until: datetime | None
+    store: Store, ruleset: RuleSet, site: Site | None, since: datetime | None, until: datetime | None
 ) -> tuple[dict[str, Coarse], dict[str, Share]]:
     """What a store may leave out, and how much that is."""
     from correlate.narrow import narrow
@@ -303,9 +303,8 @@ def _narrowed(
 
     if not isinstance(store, Narrowing):  # the caller has looked
         return {}, {}
-    wanted = narrow(
-        ruleset, store, [name for name in store.datasets() if name not in _NOT_TRAFFIC], since=since, until=until
-    )
+    datasets = [name for name in store.datasets() if name not in _NOT_TRAFFIC]
+    wanted = narrow(ruleset, store, datasets, site=site, since=since, until=until)
     return wanted, store.shares(wanted, since=since, until=until)
 
 

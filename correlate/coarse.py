@@ -11,6 +11,7 @@ decides on what comes back. Per operator of ``correlate.ir``:
 | cidr | the network, on addresses; else that there is a value |
 | null | there is no value |
 | part, fieldref | the fields have values |
+| a derived field (``correlate.derive``) | what an event must have to get it, if the caller says so; else everything |
 | a keyword | everything |
 
 ``not`` goes down to the atoms; a negated atom is kept where stores answer exactly (numbers, booleans, null), and is
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Network, ip_network
 from typing import Any
 
@@ -58,10 +59,14 @@ _EXACT = 2**53  # whole numbers up to here are doubles
 _CANONICAL = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _MAPPED = ip_network("::ffff:0:0/96")
 
+Needs = Mapping[str, Coarse]
+"""For fields that are derived, what holds of every event that gets them."""
+_UNKNOWN: Needs = dict.fromkeys(DERIVED, EVERYTHING)
 
-def coarse(node: Node) -> Coarse:
+
+def coarse(node: Node, needs: Needs = _UNKNOWN) -> Coarse:
     """The coarse condition of a rule's condition."""
-    return _node(node, negated=False)
+    return _node(node, needs, negated=False)
 
 
 def wanted(ruleset: RuleSet, datasets: Iterable[str]) -> dict[str, Coarse]:
@@ -78,21 +83,23 @@ def bounded(condition: Coarse) -> Coarse:
     return condition if leaves(condition) <= MAX_LEAVES else EVERYTHING
 
 
-def _node(node: Node, *, negated: bool) -> Coarse:
+def _node(node: Node, needs: Needs, *, negated: bool) -> Coarse:
     kind = node[0]
     if kind == "not":
-        return _node(node[1], negated=not negated)
+        return _node(node[1], needs, negated=not negated)
     if kind == "atom":
-        return _negated(*node[1:]) if negated else _atom(*node[1:])
+        return _negated(*node[1:]) if negated else _atom(needs, *node[1:])
     join = all_of if (kind == "and") != negated else any_of
-    return join([_node(child, negated=negated) for child in node[1]])
+    return join([_node(child, needs, negated=negated) for child in node[1]])
 
 
-def _atom(field: str | None, op: str, payload: Any) -> Coarse:
-    if field is None or field in DERIVED:
+def _atom(needs: Needs, field: str | None, op: str, payload: Any) -> Coarse:
+    if field is None:
         return EVERYTHING
     if op == "fieldref":
-        return all_of([_there(field), _there(payload[0])])
+        return all_of([_there(field, needs), _there(payload[0], needs)])
+    if field in DERIVED:
+        return EVERYTHING if op == "null" else _there(field, needs)
     if op not in _OPERATORS:
         return EVERYTHING
     known = FIELDS.get(field)
@@ -125,9 +132,9 @@ def _negated(field: str | None, op: str, payload: Any) -> Coarse:
     return EVERYTHING if exact in (None, NOTHING) else Not(exact)
 
 
-def _there(field: str) -> Coarse:
+def _there(field: str, needs: Needs) -> Coarse:
     if field in DERIVED:
-        return EVERYTHING
+        return any_of([needs.get(field, EVERYTHING), Exists(field)])  # one that is stored stays
     return Exists(field) if field in FIELDS else NOTHING
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from correlate.locate import Locator
+from event.coarse import EVERYTHING, NOTHING, Coarse, Exists, OneOf, any_of
 from event.site import Limit, Site
 
 _QUARTER = 15 * 60.0
@@ -37,6 +38,19 @@ class Derivation:
         self._conduits = site.conduits
         self._limits = {
             protocol: found for protocol in _ICS if (found := [one for one in site.limits if one.protocol == protocol])
+        }
+
+    def needs(self) -> dict[str, Coarse]:
+        """For each field, what holds of every event that gets it."""
+        limited = {one.ip for found in self._limits.values() for one in found}
+        setpoint = _among(limited, "server.ip")
+        borders = EVERYTHING if self._zones or self._conduits else NOTHING
+        return {
+            "policy.master": _among(self._masters, "server.ip", "destination.ip"),
+            **dict.fromkeys(("policy.setpoint", "policy.limit", "policy.value"), setpoint),
+            "policy.conduit": borders,
+            "policy.power_zone": borders,
+            "clock.offset": any_of(Exists(name) for names in _CLOCKS.values() for name in names),
         }
 
     def of(self, events: pl.DataFrame) -> pl.DataFrame:
@@ -107,6 +121,12 @@ class Derivation:
         if not fitting:
             return "undeclared"
         return None if any(one.control for one in fitting) else "read_only"
+
+
+def _among(addresses: Iterable[str], *fields: str) -> Coarse:
+    """One of the fields is one of these."""
+    values = tuple(sorted(addresses))
+    return any_of(OneOf(name, values) for name in fields) if values else NOTHING
 
 
 def _joined(events: pl.DataFrame, known: pl.DataFrame, keys: Sequence[str], name: str) -> pl.Series:

@@ -26,11 +26,13 @@ from typing import Any
 import polars as pl
 
 from correlate.bounds import holds
-from correlate.coarse import bounded, coarse
+from correlate.coarse import Needs, bounded, coarse
+from correlate.derive import Derivation
 from correlate.hits import folded
 from correlate.ir import Correlation, Rule, RuleSet
 from event.coarse import EVERYTHING, NOTHING, Coarse, OneOf, all_of, any_of
 from event.fields import FIELDS
+from event.site import Site
 from store.base import Narrowing
 
 MOST_COUNTED = 50_000
@@ -63,6 +65,7 @@ def narrow(
     store: Narrowing,
     datasets: Iterable[str],
     *,
+    site: Site | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> dict[str, Coarse]:
@@ -72,10 +75,11 @@ def narrow(
         ruleset: Rules and correlations.
         store: What counts.
         datasets: Those that hold events.
+        site: What the detector derives from.
         since: First instant of the read, inclusive.
         until: Last instant, exclusive.
     """
-    return _Narrowing(ruleset, store, sorted(datasets), since, until).wanted()
+    return _Narrowing(ruleset, store, sorted(datasets), Derivation(site or Site()).needs(), (since, until)).wanted()
 
 
 class _Narrowing:
@@ -84,12 +88,13 @@ class _Narrowing:
         ruleset: RuleSet,
         store: Narrowing,
         datasets: Sequence[str],
-        since: datetime | None,
-        until: datetime | None,
+        needs: Needs,
+        time: tuple[datetime | None, datetime | None],
     ) -> None:
         self._store = store
         self._datasets = datasets
-        self._time = (since, until)
+        self._needs = needs
+        self._time = time
         self._rules = {one.id: one for one in ruleset.rules if one.condition is not None}
         self._correlations = {one.id: one for one in ruleset.correlations if one.error is None}
         self._tables: dict[tuple[str, tuple[str, ...], int], tuple[int, list[pl.DataFrame]] | None] = {}
@@ -105,12 +110,15 @@ class _Narrowing:
             taken = self._taken(rule)
             if not taken:
                 continue
-            condition = _condition(rule)
+            condition = self._condition(rule)
             if not rule.meta.alerts:
                 condition = all_of([condition, any_of(self._groups(rule, one) for one in fed[rule.id])])
             for dataset in taken:
                 parts[dataset].append(condition)
         return {dataset: bounded(any_of(of)) for dataset, of in parts.items()}
+
+    def _condition(self, rule: Rule) -> Coarse:
+        return NOTHING if rule.condition is None else coarse(rule.condition, self._needs)
 
     def _taken(self, rule: Rule) -> list[str]:
         return [dataset for dataset in self._datasets if rule.route.takes(dataset)]
@@ -229,7 +237,7 @@ class _Narrowing:
         if not all(_has_keys(name) for name in names) or span % 1_000_000_000 or not span:
             return None
         since, until = self._time
-        condition = bounded(_condition(rule))
+        condition = bounded(self._condition(rule))
         for longer in (1, LONGER):
             length = timedelta(seconds=longer * span // 1_000_000_000)
             tables: list[pl.DataFrame] = []
@@ -243,10 +251,6 @@ class _Narrowing:
             else:
                 return longer, tables
         return None
-
-
-def _condition(rule: Rule) -> Coarse:
-    return NOTHING if rule.condition is None else coarse(rule.condition)
 
 
 def _has_keys(name: str) -> bool:

@@ -55,7 +55,7 @@ def to_polars(condition: Coarse) -> pl.Expr:
 def _asked(condition: Coarse, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """A question about one value; null where the value is."""
     if isinstance(condition, OneOf):
-        return value.is_in(pl.Series(list(condition.values), dtype=dtype))
+        return value.is_in(pl.Series(list(condition.values), dtype=dtype).implode())
     if isinstance(condition, Within):
         low = pl.lit(value=True) if condition.low is None else value >= condition.low
         high = pl.lit(value=True) if condition.high is None else value <= condition.high
@@ -69,7 +69,7 @@ def _asked(condition: Coarse, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
         def inside(series: pl.Series) -> pl.Series:
             kept = [one for one in series.unique().to_list() if one is not None and _is_inside(one, network)]
-            return series.is_in(pl.Series(kept, dtype=pl.String))
+            return series.is_in(pl.Series(kept, dtype=pl.String).implode())
 
         return value.map_batches(inside, return_dtype=pl.Boolean, is_elementwise=True)
     raise TypeError(f"not a question about a value: {condition!r}")

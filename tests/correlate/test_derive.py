@@ -17,9 +17,11 @@ from correlate.derive import Derivation
 from correlate.detect import Detector
 from correlate.rules import load_rules
 from correlate.samples import BEGIN, tables_of
-from event.coarse import EVERYTHING
+from event.coarse import EVERYTHING, Exists, OneOf, Some, any_of, fields_of
 from event.fields.derived import NAMES
 from event.site import Conduit, KnownAsset, Limit, Segment, Site
+from store.coarse import to_polars
+from store.narrowing import filled
 
 PLC, HMI, PC = "10.20.1.10", "10.20.0.5", "10.30.0.9"
 SITE = Site(
@@ -176,6 +178,34 @@ def test_rules_see_them_and_a_store_is_not_asked_for_them() -> None:
     undeclared = own["ot_undeclared_master"].condition
     assert undeclared is not None
     assert coarse(undeclared) != EVERYTHING
+    setpoint = own["ot_setpoint_limits"].condition
+    assert coarse(setpoint, Derivation(Site()).needs()) == Exists("policy.setpoint")
+    assert coarse(setpoint, Derivation(SITE).needs()) == Some((OneOf("server.ip", (PLC,)), Exists("policy.setpoint")))
+
+
+@pytest.mark.parametrize("site", [SITE, Site(), Site(limits=SITE.limits), Site(assets=SITE.assets)])
+def test_what_an_event_must_have_holds_of_every_event_that_gets_a_field(site: Site) -> None:
+    clock = BEGIN + timedelta(seconds=9)
+    rows = [
+        modbus(6, modbus__address=100, modbus__value=5000),
+        modbus(6, modbus__address=100, modbus__value=5000, policy__setpoint="above"),
+        modbus(3),
+        event("iec104", iec104__time=[clock]),
+        event("dnp3", dnp3__time=clock),
+        event("s7comm", s7comm__clock=clock),
+        event("modbus", PC, PLC),
+        event("flow", PC, PLC, flow__state="closed"),
+    ]
+    needs = Derivation(site).needs()
+    met = set()
+    for row in rows:
+        table = tables_of([row], None)[0]
+        for name in NAMES.intersection(derived(row, site=site).columns):
+            condition = any_of([needs[name], Exists(name)])
+            assert filled(table, fields_of(condition)).filter(to_polars(condition)).height == 1
+            met.add(name)
+    assert site is not SITE or met == NAMES
+    assert set(needs) == NAMES
 
 
 @pytest.mark.parametrize(
