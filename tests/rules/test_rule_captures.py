@@ -74,6 +74,7 @@ def test_independent_labels_read_tables_of_other_programs(tmp_path):
     table.write_text("\n".join(line.replace(" ", "\t") for line in (columns, *rows)) + "\n", encoding="utf-8")
     (verdicts,) = independent(tmp_path).values()
     assert {rule for rule, deserved in verdicts.items() if deserved} == {
+        "dnp3_control",
         "dnp3_cold_restart",
         "dnp3_restart_carried_out",
         "dnp3_broadcast_control",
@@ -82,9 +83,61 @@ def test_independent_labels_read_tables_of_other_programs(tmp_path):
 
 
 def test_independent_labels_speak_of_rules_that_exist(tmp_path):
+    from tests.independent_flows import _ALSO, verdicts_of
     from tests.independent_labels import _RULES
 
     known = {Path(rule.meta.path).stem for rule in load_rules().all()}
     for verdicts in _RULES.values():
         assert verdicts([]).keys() <= known
         assert not any(verdicts([]).values())
+    assert {*verdicts_of([]), *(rule for rules in _ALSO.values() for rule in rules)} <= known
+    assert not any(verdicts_of([]).values())
+
+
+def test_independent_labels_read_lists_of_connections(tmp_path):
+    from tests.independent_labels import independent
+
+    expected = {
+        "a.pcap/expected/tshark/conv-and-hierarchy.txt": """
+eth                                      frames:20 bytes:3328
+  ip                                     frames:20 bytes:3328
+    tcp                                  frames:20 bytes:3328
+      dnp3                               frames:20 bytes:3328
+UDP Conversations
+10.0.0.1:1025              <-> 10.0.0.3:69                  4 224 bytes       6 2487 bytes      10 2711 bytes  0.0
+TCP Conversations
+10.0.0.1:1025              <-> 10.0.0.3:21                  1 22 bytes        1 20 bytes         2 42 bytes  0.0
+10.0.0.1:1026              <-> 10.0.0.3:5900                4 12 kB           6 2487 bytes      10 14 kB  0.0
+""",
+        "b.pcap/expected/zeek/conn.log": "\n".join(
+            line.replace(" ", "\t")
+            for line in (
+                "#fields ts id.orig_h id.orig_p id.resp_h id.resp_p proto service conn_state",
+                "1.0 10.0.0.1 1025 10.0.0.3 21 tcp ftp,ssl SF",
+                "1.0 10.0.0.1 23 10.0.0.3 2000 tcp - SF",
+                "1.0 10.0.0.1 1025 10.0.0.3 5900 tcp - REJ",
+            )
+        ),
+        "c.pcap/expected/nDPI/c.pcap.out": "\t1\tTCP 10.0.0.1:1 <-> 10.0.0.3:23 [proto: 77][9 pkts/1 bytes <-> 9 pkts",
+        "e.pcap/expected/zeek/ftp.log": "#fields\tid.resp_p\tpassword\n21\t-\n21\thidden",
+        "f.pcap/expected/zeek/rfb.log": "#fields\tid.resp_p\tauth\n5900\tF",
+        "d.pcap/expected/zeek/notice.log": "1.0 SSH::Password_Guessing 10.0.0.1 appears to be guessing SSH passwords",
+    }
+    for name, text in expected.items():
+        path = tmp_path / "some" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
+    found = independent(tmp_path)
+    deserved = {name: {rule for rule, so in verdicts.items() if so} for name, verdicts in found.items()}
+    assert deserved == {
+        "some/a.pcap": {"flow_tftp", "flow_remote_control_tool"},
+        "some/b.pcap": set(),
+        "some/c.pcap": {"flow_cleartext_login"},
+        "some/d.pcap": {"flow_remote_login_guessing"},
+        "some/e.pcap": {"flow_cleartext_login"},
+        "some/f.pcap": {"flow_remote_control_tool"},
+    }
+    assert "flow_cleartext_login" not in found["some/a.pcap"]  # asked and perhaps refused
+    assert found["some/b.pcap"]["flow_cleartext_login"] is False
+    assert found["some/a.pcap"]["modbus_write"] is False
+    assert "dnp3_control" not in found["some/a.pcap"]
