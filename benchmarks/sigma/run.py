@@ -23,6 +23,7 @@ from itertools import starmap
 from pathlib import Path
 
 import orjson
+import others
 import peer
 import polars as pl
 
@@ -126,15 +127,19 @@ def from_tables(ruleset: RuleSet, _: Sequence[Block], made: Sequence[pl.DataFram
     return found
 
 
-def difference(ruleset: RuleSet, ours: Hits, theirs: Hits) -> None:
-    """Say in which hits two engines differ, by rule."""
+def beside(name: str, other: peer.PeerRun, ruleset: RuleSet, ours: Hits, count: int, middles: dict[str, float]) -> None:
+    """Say in which hits a peer differs, by rule, and only then how long it took."""
+    theirs = other.hits
     print(
-        f"hits: {len(ours & theirs):,} common, {len(theirs - ours):,} only rsigma's, {len(ours - theirs):,} only ours"
+        f"{name}, hits: {len(ours & theirs):,} common, {len(theirs - ours):,} only there, {len(ours - theirs):,} only ours"
     )
     titles = {one.id: (one.meta.title, one.logsource) for one in ruleset.rules}
-    for name, some in (("only rsigma's", theirs - ours), ("only ours", ours - theirs)):
+    for where, some in (("only there", theirs - ours), ("only ours", ours - theirs)):
         for rule, times in Counter(rule for rule, _ in some).most_common(_SHOWN):
-            print(f"  {name}: {times:,} of {' '.join(map(str, titles.get(rule, (rule,))))}")
+            print(f"  {where}: {times:,} of {' '.join(map(str, titles.get(rule, (rule,))))}")
+    print(f"{name}: {other.seconds:.2f} s, {count / other.seconds:,.0f} events/s")
+    for what, middle in middles.items():
+        print(f"{what}: {other.seconds / middle:.1f} times as fast as {name}")
 
 
 def main() -> None:
@@ -147,7 +152,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--unique", action="store_true")
     parser.add_argument("--without", action="append", default=[], metavar="FIELD", help="of each event; repeatable")
-    parser.add_argument("--rsigma", type=Path, help="the program, to run beside (see peer.py)")
+    parser.add_argument("--rsigma", type=Path, metavar="PROGRAM", help="to run beside (see peer.py)")
+    for name, words in others.NEEDS.items():
+        parser.add_argument(f"--{name}", type=Path, nargs=2, metavar=words, help="to run beside (see others.py)")
     wanted = parser.parse_args()
     folders = [one for one in sorted(wanted.rules.glob("rules*")) if one.is_dir()]
     with tempfile.TemporaryDirectory() as kept:
@@ -173,8 +180,8 @@ def main() -> None:
                 started = time.process_time()
                 hits[name] = contender(ruleset, some, made)
                 seconds[name].append(time.process_time() - started)
-        first, *others = hits.values()
-        if any(one != first for one in others):
+        first, *again = hits.values()
+        if any(one != first for one in again):
             raise SystemExit(f"different hits: {[len(one) for one in hits.values()]}")
         print(f"{count:,} events, {len(first):,} hits, the same every way; processor seconds, tables emptied before")
         middles = {name: statistics.median(values) for name, values in seconds.items()}
@@ -184,11 +191,12 @@ def main() -> None:
             lines, helped = Path(kept) / "told.jsonl", Path(kept) / "helped.jsonl"
             peer.told(some, lines)
             peer.told(some, helped, helped=True)
-            beside = peer.run(wanted.rsigma, ruleset, lines, helped)
-            difference(ruleset, first, beside.hits)
-            print(f"rsigma, loading of rules included: {beside.seconds:.2f} s, {count / beside.seconds:,.0f} events/s")
-            for name, middle in middles.items():
-                print(f"{name}: {beside.seconds / middle:.1f} times as fast as rsigma")
+            beside("rsigma", peer.run(wanted.rsigma, ruleset, lines, helped), ruleset, first, count, middles)
+        for name, run in others.RUNS.items():
+            if (given := getattr(wanted, name)) is not None:
+                beside(name, run(given[0], given[1], ruleset, some), ruleset, first, count, middles)
+        absent = [name for name in ("rsigma", *others.NEEDS) if getattr(wanted, name) is None]
+        print(f"not given, so left out: {', '.join(absent) or 'none'}")
 
 
 if __name__ == "__main__":
