@@ -59,19 +59,9 @@ def chainsaw(program: Path, mapping: Path, ruleset: RuleSet, blocks: Blocks) -> 
         lines, for_json, found = folder / "lines.jsonl", folder / "mapping.yml", folder / "found.jsonl"
         _write(lines, map(_record, placed(blocks)))
         for_json.write_text(mapping.read_text().replace("kind: evtx", "kind: jsonl", 1))
-        command: list[str | Path] = [
-            program.resolve(),
-            "hunt",
-            lines,
-            "-s",
-            folder / "rules",
-            "-m",
-            for_json,
-            "--jsonl",
-            "-o",
-            found,
-        ]
-        seconds = spent([*command, "-q", "--skip-errors", "--load-unknown"], folder)  # else it takes EVTX and one array
+        command: list[str | Path] = [program.resolve(), "--no-banner", "hunt", lines, "--load-unknown", "--skip-errors"]
+        # --load-unknown, for else it takes no JSON lines; not -q, for then it leaves the end of its output unwritten.
+        seconds = spent([*command, "-s", folder / "rules", "-m", for_json, "--jsonl", "-o", found], folder)
         rows = [orjson.loads(line) for line in found.read_bytes().splitlines()]
     place = [str(row["document"]["data"]["Event"]["EventData"][PLACE]) for row in rows]
     return PeerRun({(str(row["id"]), at) for row, at in zip(rows, place, strict=True)}, seconds)
