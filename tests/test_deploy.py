@@ -140,15 +140,34 @@ def test_the_compose_file_starts_three_nodes_with_security_and_tls() -> None:
     nodes = {name: one for name, one in compose["services"].items() if name.startswith("es")}
     assert len(nodes) == 3
     for name, one in nodes.items():
-        settings = dict(line.split("=", 1) for line in one["environment"])
+        settings = one["environment"]
         assert settings["node.name"] == name
         assert settings["xpack.security.enabled"] == "true"
         assert settings["xpack.security.http.ssl.enabled"] == "true"
         assert settings["xpack.security.transport.ssl.verification_mode"] == "full"
+        assert settings["transport.publish_host"] == name  # the name in its certificate
         assert set(settings["cluster.initial_master_nodes"].split(",")) == set(nodes)
         assert set(settings["discovery.seed_hosts"].split(",")) == set(nodes) - {name}
         assert one["image"] == "docker.elastic.co/elasticsearch/elasticsearch:${STACK_VERSION:?}"
         assert any("roles.yml" in volume for volume in one["volumes"])
+        assert [volume.split(":")[0] for volume in one["volumes"] if "certs" in volume] == [f"./certs/{name}"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_certificates_stand_strict_verification_and_are_renewed_by_the_same_authority(tmp_path: Path) -> None:
+    shutil.copy(DEPLOY / "compose" / "certificates.sh", tmp_path)
+    for names in (["IP:10.20.0.5", "DNS:es.plant.example"], []):  # the second time renews them
+        subprocess.run([tmp_path / "certificates.sh", *names], check=True, capture_output=True)
+        for node in ("es1", "es2", "es3"):
+            folder = tmp_path / "certs" / node
+            assert {path.name for path in folder.iterdir()} == {"node.key", "node.crt", "ca.crt"}
+            assert folder.stat().st_mode & 0o777 == 0o755  # the image's user is another one
+            assert (folder / "node.key").stat().st_mode & 0o777 == 0o640
+            strict = ["-x509_strict", "-purpose", "sslserver", "-verify_hostname", node]
+            openssl = ["openssl", "verify", "-CAfile", folder / "ca.crt", *strict, folder / "node.crt"]
+            result = subprocess.run(openssl, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+    assert (tmp_path / "authority").stat().st_mode & 0o777 == 0o700
 
 
 def test_generate_is_importable_without_side_effects() -> None:
