@@ -107,15 +107,50 @@ def top(field: str, size: int = 10, schema: str = "segment", label: str = "") ->
     return {"type": "terms", "params": {**params, **({"customLabel": label} if label else {})}, "schema": schema}
 
 
+# Whole, as Kibana saves them: it reads members such as the mode of a scale without asking whether they are there.
+_CATEGORY: Object = {
+    "id": "CategoryAxis-1",
+    "type": "category",
+    "position": "bottom",
+    "show": True,
+    "style": {},
+    "scale": {"type": "linear"},
+    "labels": {"show": True, "filter": True, "truncate": 100},
+    "title": {},
+}
+_VALUE: Object = {
+    "id": "ValueAxis-1",
+    "name": "LeftAxis-1",
+    "type": "value",
+    "position": "left",
+    "show": True,
+    "style": {},
+    "scale": {"type": "linear", "mode": "normal"},
+    "labels": {"show": True, "rotate": 0, "filter": False, "truncate": 100},
+    "title": {"text": "Count"},
+}
+_SERIES: Object = {
+    "show": True,
+    "type": "histogram",
+    "mode": "stacked",
+    "data": {"label": "Count", "id": "1"},
+    "valueAxis": "ValueAxis-1",
+    "drawLinesBetweenPoints": True,
+    "lineWidth": 2,
+    "showCircles": True,
+}
 _AXES: Object = {
-    "categoryAxes": [{"id": "CategoryAxis-1", "type": "category", "position": "bottom", "show": True, "labels": {}}],
-    "valueAxes": [{"id": "ValueAxis-1", "type": "value", "position": "left", "show": True, "name": "LeftAxis-1"}],
-    "seriesParams": [
-        {"show": True, "type": "histogram", "mode": "stacked", "data": {"id": "1"}, "valueAxis": "ValueAxis-1"}
-    ],
+    "grid": {"categoryLines": False},
+    "categoryAxes": [_CATEGORY],
+    "valueAxes": [_VALUE],
+    "seriesParams": [_SERIES],
     "addTooltip": True,
     "addLegend": True,
     "legendPosition": "right",
+    "times": [],
+    "addTimeMarker": False,
+    "labels": {"show": False},
+    "thresholdLine": {"show": False, "value": 10, "width": 1, "style": "full", "color": "#E7664C"},
 }
 _TABLE: Object = {"perPage": 10, "showPartialRows": False, "showTotal": False}
 _PIE: Object = {"isDonut": True, "addTooltip": True, "addLegend": True, "legendPosition": "right"}
