@@ -15,7 +15,7 @@ Hayabusa reads EVTX files, and JSON only as Windows' own tools print it from the
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from peer import PLACE, PeerRun, lift, placed, spent
 
 from correlate.ir import RuleSet
 
-Blocks = Sequence[tuple[bytes, int]]
+Blocks = Iterable[tuple[bytes, int]]
 
 NEEDS = {"zircolite": ("PYTHON", "SCRIPT"), "chainsaw": ("PROGRAM", "MAPPING")}
 """Peer to what it needs: an interpreter that has its requirements; the mapping of its ``sigma-event-logs-all.yml``."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class PeerRun:
     seconds: float
 
 
-def told(blocks: Sequence[tuple[bytes, int]], path: Path, *, helped: bool = False) -> None:
+def told(blocks: Iterable[tuple[bytes, int]], path: Path, *, helped: bool = False) -> None:
     """Write the lines with their log sources and places.
 
     Args:
@@ -97,7 +97,7 @@ def told(blocks: Sequence[tuple[bytes, int]], path: Path, *, helped: bool = Fals
                 file.write(orjson.dumps(event) + b"\n")
 
 
-def placed(blocks: Sequence[tuple[bytes, int]]) -> Iterator[dict[str, Any]]:
+def placed(blocks: Iterable[tuple[bytes, int]]) -> Iterator[dict[str, Any]]:
     """The events of lines, each with its place."""
     for data, offset in blocks:
         for line in data.splitlines(keepends=True):

@@ -17,9 +17,9 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import starmap
+from itertools import islice, starmap
 from pathlib import Path
 
 import orjson
@@ -41,19 +41,18 @@ _BLOCK = 8 << 20
 _SHOWN = 12
 
 
-def blocks(path: Path, limit: int, *, unique: bool, without: Sequence[str] = ()) -> tuple[list[Block], int]:
-    """Blocks of lines and where they stand, and how many lines there are.
+def prepared(path: Path, limit: int, into: Path, *, unique: bool, without: Sequence[str] = ()) -> int:
+    """Write the lines to run over to a file; how many there are.
 
     Args:
         path: One JSON object a line.
         limit: So many lines at most.
+        into: To write.
         unique: Put the number of the line into every text.
         without: Members to leave out of each object.
     """
-    made: list[Block] = []
-    lines: list[bytes] = []
-    size = offset = count = 0
-    with path.open("rb") as file:
+    count = 0
+    with path.open("rb") as file, into.open("wb") as out:
         for number, line in enumerate(file):
             if number == limit:
                 break
@@ -61,23 +60,28 @@ def blocks(path: Path, limit: int, *, unique: bool, without: Sequence[str] = ())
                 event = orjson.loads(line)
                 for name in without:
                     event.pop(name, None)
-            if unique:
-                kept = ("EventID", "Channel", "@timestamp", "EventTime")
-                event = {
-                    key: f"{value[:6]}{number:x}{value[6:]}" if isinstance(value, str) and key not in kept else value
-                    for key, value in event.items()
-                }
-            if unique or without:
+                if unique:
+                    kept = ("EventID", "Channel", "@timestamp", "EventTime")
+                    event = {
+                        key: f"{value[:6]}{number:x}{value[6:]}"
+                        if isinstance(value, str) and key not in kept
+                        else value
+                        for key, value in event.items()
+                    }
                 line = orjson.dumps(event) + b"\n"
-            lines.append(line)
-            size += len(line)
+            out.write(line)
             count += 1
-            if size >= _BLOCK:
-                made.append((b"".join(lines), offset))
-                lines, size, offset = [], 0, offset + size
-    if lines:
-        made.append((b"".join(lines), offset))
-    return made, count
+    return count
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """Blocks of lines and where they stand."""
+    offset = 0
+    with path.open("rb") as file:
+        while data := file.read(_BLOCK):
+            data += file.readline()
+            yield data, offset
+            offset += len(data)
 
 
 def tables(some: Iterable[tuple[pl.Series, pl.Series]]) -> Iterator[pl.DataFrame]:
@@ -109,7 +113,7 @@ def hits_of(alerts: pl.DataFrame) -> Hits:
     return set(zip(alerts["rule.id"].to_list(), alerts["alert.event_ids"].list.first().to_list(), strict=True))
 
 
-def from_lines(ruleset: RuleSet, some: Sequence[Block], _: Sequence[pl.DataFrame]) -> Hits:
+def from_lines(ruleset: RuleSet, some: Iterable[Block]) -> Hits:
     """Read, evaluate, make alerts."""
     engine = Detector(ruleset)
     found: Hits = set()
@@ -118,7 +122,7 @@ def from_lines(ruleset: RuleSet, some: Sequence[Block], _: Sequence[pl.DataFrame
     return found
 
 
-def from_tables(ruleset: RuleSet, _: Sequence[Block], made: Sequence[pl.DataFrame]) -> Hits:
+def from_tables(ruleset: RuleSet, made: Iterable[pl.DataFrame]) -> Hits:
     """Evaluate, make alerts."""
     engine = Detector(ruleset)
     found: Hits = set()
@@ -169,17 +173,22 @@ def main() -> None:
             print(
                 f"{len(windows)} rules and the plan of windows.sysmon, {state}: {time.process_time() - started:.2f} s"
             )
-        some, count = blocks(wanted.events, wanted.limit, unique=wanted.unique, without=wanted.without)
-        made = list(gathered(tables(starmap(lines_of, some)), wanted.rows))
-        from_lines(ruleset, some[:1], made)  # loads and compiles the kernels
-        contenders = {"JSON lines to alerts": from_lines, "tables to alerts": from_tables}
-        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        events = Path(kept) / "events.jsonl"
+        count = prepared(wanted.events, wanted.limit, events, unique=wanted.unique, without=wanted.without)
+        from_lines(ruleset, islice(blocks(events), 1))  # loads and compiles the kernels
+        seconds: dict[str, list[float]] = {}
         hits: dict[str, Hits] = {}
-        for _ in range(wanted.rounds):
-            for name, contender in contenders.items():
+
+        def timed(name: str, work: Callable[[], Hits]) -> None:
+            for _ in range(wanted.rounds):
                 started = time.process_time()
-                hits[name] = contender(ruleset, some, made)
-                seconds[name].append(time.process_time() - started)
+                hits[name] = work()
+                seconds.setdefault(name, []).append(time.process_time() - started)
+
+        timed("JSON lines to alerts", lambda: from_lines(ruleset, blocks(events)))
+        # Tables come after: they take gigabytes, and new memory costs time.
+        made = list(gathered(tables(starmap(lines_of, blocks(events))), wanted.rows))
+        timed("tables to alerts", lambda: from_tables(ruleset, made))
         first, *again = hits.values()
         if any(one != first for one in again):
             raise SystemExit(f"different hits: {[len(one) for one in hits.values()]}")
@@ -189,12 +198,12 @@ def main() -> None:
             print(f"{name}: {middle:.2f} s, {count / middle:,.0f} events/s")
         if wanted.rsigma is not None:
             lines, helped = Path(kept) / "told.jsonl", Path(kept) / "helped.jsonl"
-            peer.told(some, lines)
-            peer.told(some, helped, helped=True)
+            peer.told(blocks(events), lines)
+            peer.told(blocks(events), helped, helped=True)
             beside("rsigma", peer.run(wanted.rsigma, ruleset, lines, helped), ruleset, first, count, middles)
         for name, run in others.RUNS.items():
             if (given := getattr(wanted, name)) is not None:
-                beside(name, run(given[0], given[1], ruleset, some), ruleset, first, count, middles)
+                beside(name, run(given[0], given[1], ruleset, blocks(events)), ruleset, first, count, middles)
         absent = [name for name in ("rsigma", *others.NEEDS) if getattr(wanted, name) is None]
         print(f"not given, so left out: {', '.join(absent) or 'none'}")
 
