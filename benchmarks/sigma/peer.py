@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,19 +122,26 @@ def lift(event: dict[str, Any]) -> None:
         event.setdefault("Data", event["Message"])  # what has no name of its own, rules ask for so
 
 
-def run(program: Path, ruleset: RuleSet, lines: Path, helped: Path) -> PeerRun:
-    """Let rsigma evaluate the rules, over ``helped`` for the hits and over ``lines`` for the time."""
-    with tempfile.TemporaryDirectory() as folder:
+class Rsigma:
+    """The program, with the rules in a folder of their own."""
+
+    def __init__(self, program: Path, ruleset: RuleSet, folder: Path) -> None:
+        """Link the rules into the folder, which is made."""
+        folder.mkdir()
         for number, rule in enumerate(ruleset.rules):
-            (Path(folder) / f"{number}.yml").symlink_to(Path(rule.meta.path).resolve())
-        command = [str(program), "engine", "eval", "--rules", folder, "--logsource-routing", "--quiet", "--event"]
-        found = subprocess.run([*command, f"@{helped}", "--include-event"], stdout=subprocess.PIPE, check=True).stdout
-        seconds = spent([*command, f"@{lines}"])
-    hits = set()
-    for line in found.splitlines():
-        one = orjson.loads(line)
-        hits.add((str(one["rule_id"]), str(one["event"][PLACE])))
-    return PeerRun(hits, seconds)
+            (folder / f"{number}.yml").symlink_to(Path(rule.meta.path).resolve())
+        self._command = [str(program), "engine", "eval", "--rules", str(folder), "--logsource-routing", "--quiet"]
+
+    def hits(self, helped: Path) -> set[tuple[str, str]]:
+        """What it finds in lines that say all it needs."""
+        command = [*self._command, "--event", f"@{helped}", "--include-event"]
+        found = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        rows = map(orjson.loads, found.splitlines())
+        return {(str(one["rule_id"]), str(one["event"][PLACE])) for one in rows}
+
+    def seconds(self, lines: Path) -> float:
+        """Processor seconds over lines."""
+        return spent([*self._command, "--event", f"@{lines}"])
 
 
 def spent(command: Sequence[str | Path], folder: Path | None = None) -> float:

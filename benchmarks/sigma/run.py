@@ -8,6 +8,10 @@ one file with one JSON object a line (flat, as NXLog writes them). Neither is ou
 ``--unique`` puts a number into every text, so that nothing that is remembered of a value helps. ``--without Message``
 leaves that member of every event out: the text that a collector renders says again what the other members say, and is
 a third of these lines.
+
+Each contender is a process of its own, in turn with rsigma, for machines are not equally fast all the time. Seconds are
+those of the whole process, reading and the loading of rules (from the cache) included; tables lie in memory before
+their clock starts.
 """
 
 from __future__ import annotations
@@ -18,9 +22,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
-from itertools import islice, starmap
+from itertools import starmap
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 import others
@@ -131,9 +139,47 @@ def from_tables(ruleset: RuleSet, made: Iterable[pl.DataFrame]) -> Hits:
     return found
 
 
-def beside(name: str, other: peer.PeerRun, ruleset: RuleSet, ours: Hits, count: int, middles: dict[str, float]) -> None:
+def rules_in(folder: Path, cache: Path) -> RuleSet:
+    """The rules for Windows."""
+    folders = [one for one in sorted(folder.glob("rules*")) if one.is_dir()]
+    ruleset = load_rules(folders, keep_going=True, cache_dir=cache)
+    windows = tuple(one for one in ruleset.rules if one.logsource[0] == "windows" and one.condition is not None)
+    return replace(ruleset, rules=windows, correlations=())
+
+
+def evaluated(folder: Path, cache: Path, events: Path) -> tuple[Hits, float]:
+    """Hits and seconds of this process; ``events`` is a file of lines or a folder of tables."""
+    if events.is_file():
+        return from_lines(rules_in(folder, cache), blocks(events)), time.process_time()
+    with ExitStack() as files:
+        made = [pl.read_ipc(files.enter_context(one.open("rb"))).rechunk() for one in sorted(events.iterdir())]
+    started = time.process_time()
+    return from_tables(rules_in(folder, cache), made), time.process_time() - started
+
+
+def ready(folder: Path, cache: Path) -> tuple[int, float]:
+    """How many rules there are, and seconds until they and the largest plan are ready."""
+    started = time.process_time()
+    ruleset = rules_in(folder, cache)
+    plan = Detector(ruleset).plan_of("windows.sysmon")
+    for field in plan.columns.atoms if plan is not None else ():
+        plan.columns[field].prepare()  # type: ignore[union-attr]
+    return len(ruleset.rules), time.process_time() - started
+
+
+_Result = TypeVar("_Result")
+
+
+def apart(work: Callable[..., _Result], *of: Path) -> _Result:
+    """Do it in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *of).result()
+
+
+def beside(
+    name: str, theirs: Hits, spent: float, ruleset: RuleSet, ours: Hits, count: int, middles: dict[str, float]
+) -> None:
     """Say in which hits a peer differs, by rule, and only then how long it took."""
-    theirs = other.hits
     print(
         f"{name}, hits: {len(ours & theirs):,} common, {len(theirs - ours):,} only there, {len(ours - theirs):,} only ours"
     )
@@ -141,9 +187,9 @@ def beside(name: str, other: peer.PeerRun, ruleset: RuleSet, ours: Hits, count: 
     for where, some in (("only there", theirs - ours), ("only ours", ours - theirs)):
         for rule, times in Counter(rule for rule, _ in some).most_common(_SHOWN):
             print(f"  {where}: {times:,} of {' '.join(map(str, titles.get(rule, (rule,))))}")
-    print(f"{name}: {other.seconds:.2f} s, {count / other.seconds:,.0f} events/s")
+    print(f"{name}: {spent:.2f} s, {count / spent:,.0f} events/s")
     for what, middle in middles.items():
-        print(f"{what}: {other.seconds / middle:.1f} times as fast as {name}")
+        print(f"{what}: {spent / middle:.1f} times as fast as {name}")
 
 
 def main() -> None:
@@ -160,50 +206,48 @@ def main() -> None:
     for name, words in others.NEEDS.items():
         parser.add_argument(f"--{name}", type=Path, nargs=2, metavar=words, help="to run beside (see others.py)")
     wanted = parser.parse_args()
-    folders = [one for one in sorted(wanted.rules.glob("rules*")) if one.is_dir()]
-    with tempfile.TemporaryDirectory() as kept:
+    with tempfile.TemporaryDirectory() as name:
+        kept = Path(name)
+        events, made = kept / "events.jsonl", kept / "tables"
         for state in ("compiled", "from the cache"):
-            started = time.process_time()
-            ruleset = load_rules(folders, keep_going=True, cache_dir=Path(kept))
-            windows = tuple(one for one in ruleset.rules if one.logsource[0] == "windows" and one.condition is not None)
-            ruleset = replace(ruleset, rules=windows, correlations=())
-            plan = Detector(ruleset).plan_of("windows.sysmon")
-            for field in plan.columns.atoms if plan is not None else ():
-                plan.columns[field].prepare()  # type: ignore[union-attr]
-            print(
-                f"{len(windows)} rules and the plan of windows.sysmon, {state}: {time.process_time() - started:.2f} s"
-            )
-        events = Path(kept) / "events.jsonl"
+            number, took = apart(ready, wanted.rules, kept)
+            print(f"{number} rules and the plan of windows.sysmon, {state}: {took:.2f} s")
         count = prepared(wanted.events, wanted.limit, events, unique=wanted.unique, without=wanted.without)
-        from_lines(ruleset, islice(blocks(events), 1))  # loads and compiles the kernels
+        made.mkdir()
+        for place, table in enumerate(gathered(tables(starmap(lines_of, blocks(events))), wanted.rows)):
+            table.write_ipc(made / f"{place:06}")
+        contenders = {"JSON lines to alerts": events, "tables to alerts": made}
+        ruleset = rules_in(wanted.rules, kept)
+        rival = None if wanted.rsigma is None else peer.Rsigma(wanted.rsigma, ruleset, kept / "rsigma")
+        told, helped = kept / "told.jsonl", kept / "helped.jsonl"
+        if rival is not None:
+            peer.told(blocks(events), told)
+            peer.told(blocks(events), helped, helped=True)
+        apart(evaluated, wanted.rules, kept, events)  # compiles kernels and plans
         seconds: dict[str, list[float]] = {}
         hits: dict[str, Hits] = {}
-
-        def timed(name: str, work: Callable[[], Hits]) -> None:
-            for _ in range(wanted.rounds):
-                started = time.process_time()
-                hits[name] = work()
-                seconds.setdefault(name, []).append(time.process_time() - started)
-
-        timed("JSON lines to alerts", lambda: from_lines(ruleset, blocks(events)))
-        # Tables come after: they take gigabytes, and new memory costs time.
-        made = list(gathered(tables(starmap(lines_of, blocks(events))), wanted.rows))
-        timed("tables to alerts", lambda: from_tables(ruleset, made))
+        for _ in range(wanted.rounds):
+            for name, path in contenders.items():
+                hits[name], took = apart(evaluated, wanted.rules, kept, path)
+                seconds.setdefault(name, []).append(took)
+            if rival is not None:
+                seconds.setdefault("rsigma", []).append(rival.seconds(told))
         first, *again = hits.values()
         if any(one != first for one in again):
             raise SystemExit(f"different hits: {[len(one) for one in hits.values()]}")
-        print(f"{count:,} events, {len(first):,} hits, the same every way; processor seconds, tables emptied before")
+        print(f"{count:,} events, {len(first):,} hits, the same every way; processor seconds")
         middles = {name: statistics.median(values) for name, values in seconds.items()}
-        for name, middle in middles.items():
-            print(f"{name}: {middle:.2f} s, {count / middle:,.0f} events/s")
-        if wanted.rsigma is not None:
-            lines, helped = Path(kept) / "told.jsonl", Path(kept) / "helped.jsonl"
-            peer.told(blocks(events), lines)
-            peer.told(blocks(events), helped, helped=True)
-            beside("rsigma", peer.run(wanted.rsigma, ruleset, lines, helped), ruleset, first, count, middles)
+        for name in contenders:
+            values = seconds[name]
+            several = ", ".join(f"{one:.2f}" for one in values)
+            print(f"{name}: {middles[name]:.2f} s ({several}), {count / middles[name]:,.0f} events/s")
+        ours = {name: middles[name] for name in contenders}
+        if rival is not None:
+            beside("rsigma", rival.hits(helped), middles["rsigma"], ruleset, first, count, ours)
         for name, run in others.RUNS.items():
             if (given := getattr(wanted, name)) is not None:
-                beside(name, run(given[0], given[1], ruleset, blocks(events)), ruleset, first, count, middles)
+                other = run(given[0], given[1], ruleset, blocks(events))
+                beside(name, other.hits, other.seconds, ruleset, first, count, ours)
         absent = [name for name in ("rsigma", *others.NEEDS) if getattr(wanted, name) is None]
         print(f"not given, so left out: {', '.join(absent) or 'none'}")
 
