@@ -412,26 +412,29 @@ def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tu
     """Whole lines and the byte offset of the first; a line over a block's border waits for its end."""
     buffer = bytearray(size)
     view = memoryview(buffer)
-    rest = b""
-    offset = 0
+    kept = offset = 0  # bytes of a line that has begun, at the front of the buffer; where they stand
     while True:
+        if kept == len(buffer):  # a line longer than the buffer
+            buffer = buffer + bytearray(len(buffer))
+            view = memoryview(buffer)
         try:
-            count = source.readinto(view)
+            count = source.readinto(view[kept:])
         except OSError as error:
             source.problem = f"cannot be read: {error.strerror or error}"
             count = 0
-        data = rest + bytes(view[:count])
+        filled = kept + count
         if count == 0:
-            if data:
-                yield data, offset
+            if filled:
+                yield bytes(view[:filled]), offset
             return
-        end = data.rfind(b"\n") + 1
-        if end == 0 and len(data) > _LONGEST_LINE:
-            end = len(data)
+        end = buffer.rfind(b"\n", kept, filled) + 1
+        if end == 0 and filled > _LONGEST_LINE:
+            end = filled
             notes["lines_cut"] = notes.get("lines_cut", 0) + 1
         if end:
-            yield data[:end], offset
-        rest = data[end:]
+            yield bytes(view[:end]), offset
+        kept = filled - end
+        view[:kept] = bytes(view[end:filled])
         offset += end
 
 

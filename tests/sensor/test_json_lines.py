@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensor import json_lines
+from sensor import json_lines, reader
+from sensor.capture import open_bytes
 from sensor.lines import rest_json
 
 VALUES = st.recursive(
@@ -83,3 +85,35 @@ def test_wide_objects_are_read_in_blocks_of_bounded_size(monkeypatch: pytest.Mon
     assert bad == []
     assert max(block.columns.width * block.columns.height for block in blocks) <= 5_000
     assert [n for block in blocks for n in block.columns["k99"].to_list()] == list(range(200))
+
+
+class Slow(io.BytesIO):
+    """Gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        super().__init__(data)
+        self.step = step
+
+    def readinto(self, buffer: Any) -> int:
+        return super().readinto(memoryview(buffer)[: self.step])
+
+
+@given(
+    st.lists(st.sampled_from([b"", b"a", b"bc\r", b"x" * 30, b"y" * 200]), max_size=30),
+    st.booleans(),
+    st.integers(1, 40),
+    st.integers(1, 70),
+)
+def test_blocks_are_whole_lines_and_nothing_is_lost(lines: list[bytes], ended: bool, size: int, step: int) -> None:
+    data = b"\n".join(lines) + b"\n" * ended
+    usual, reader._LONGEST_LINE = reader._LONGEST_LINE, 100
+    try:
+        notes: dict[str, int] = {}
+        blocks = list(reader._blocks(open_bytes(Slow(data, step), "slow"), notes, size))
+    finally:
+        reader._LONGEST_LINE = usual
+    assert b"".join(block for block, _ in blocks) == data
+    assert [offset for _, offset in blocks] == [sum(len(one) for one, _ in blocks[:at]) for at in range(len(blocks))]
+    cut = [block for block, _ in blocks[:-1] if not block.endswith(b"\n")]
+    assert all(len(block) > 100 and b"\n" not in block for block in cut)
+    assert len(cut) <= notes.get("lines_cut", 0) <= len(cut) + 1
