@@ -38,8 +38,8 @@ PlanOf = Callable[[str], Plan | None]
 PATIENCE = 32 << 20
 """Bytes that are looked at line by line before kernels are loaded: they take half a second, a few to be compiled."""
 _HELD = 32768  # lines that wait for others to be read with
-_HELD_BYTES = 16 << 20
-_HELD_SECONDS = 2.0, 10.0  # at first and at most, in between as long as the input took so far
+_HELD_BYTES = 32 << 20
+_HELD_SECONDS = 2.0, 10.0  # the first ones, and later ones
 _SHAPES = 4096  # lists of keys that are remembered
 _AS_TEXT = frozenset(
     {
@@ -290,7 +290,8 @@ class SievedLines:
     def __call__(self, blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
         """Yield lines to read, and where they stand."""
         size = 0
-        begun = since = time.monotonic()
+        since = time.monotonic()
+        most, later = _HELD_SECONDS
         for data, offset in blocks:
             for begin, end in self._sifted(data):
                 self._held.append(data[begin:end])
@@ -298,11 +299,10 @@ class SievedLines:
                 size += end - begin
                 if len(self._held) >= _HELD or size >= _HELD_BYTES:
                     yield from self._let_go()
-                    size, since = 0, time.monotonic()
-            least, most = _HELD_SECONDS
-            if time.monotonic() - since > min(max(since - begun, least), most):
+                    size, since, most = 0, time.monotonic(), later
+            if time.monotonic() - since > most:
                 yield from self._let_go()
-                size, since = 0, time.monotonic()
+                size, since, most = 0, time.monotonic(), later
         yield from self._let_go()
 
     def _sifted(self, data: bytes) -> list[tuple[int, int]]:
