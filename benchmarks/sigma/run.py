@@ -40,6 +40,7 @@ from correlate.ir import RuleSet
 from correlate.lines import SievedLines
 from correlate.rules import load_rules
 from event.table import concat, conform
+from sensor import reader
 from sensor.line_tables import lines_of
 from sensor.parsers.windows import WindowsParser
 
@@ -83,13 +84,9 @@ def prepared(path: Path, limit: int, into: Path, *, unique: bool, without: Seque
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """Blocks of lines and where they stand."""
-    offset = 0
+    """Blocks of lines and where they stand, as ``sensor.reader`` cuts them."""
     with path.open("rb") as file:
-        while data := file.read(_BLOCK):
-            data += file.readline()
-            yield data, offset
-            offset += len(data)
+        yield from reader._blocks(reader.open_bytes(file, path.name), {}, _BLOCK)
 
 
 def tables(some: Iterable[tuple[pl.Series, pl.Series]]) -> Iterator[pl.DataFrame]:
