@@ -230,9 +230,8 @@ class Signatures(Interned):
             return str(letters[starts[place] + 1 : starts[place + 1] - 1], "ascii")
 
         if self._equal:
-            most = max(map(len, self._equal)) + 2
-            short = np.flatnonzero(np.diff(ends, prepend=0) <= most).tolist()
-            for place in short:
+            sizes = np.unique([len(one) + 2 for one in self._equal])
+            for place in np.flatnonzero(np.isin(np.diff(ends, prepend=0), sizes)).tolist():
                 atoms = self._equal.get(text(place))
                 if atoms is not None:
                     more[place] = list(atoms)
