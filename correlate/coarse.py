@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv6Network, ip_network
 from typing import Any
 
 from correlate.atoms import text_of
-from correlate.ir import Node, RuleSet
+from correlate.ir import Node
 from event.coarse import (
     EVERYTHING,
     NOTHING,
@@ -67,15 +67,6 @@ _UNKNOWN: Needs = dict.fromkeys(DERIVED, EVERYTHING)
 def coarse(node: Node, needs: Needs = _UNKNOWN) -> Coarse:
     """The coarse condition of a rule's condition."""
     return _node(node, needs, negated=False)
-
-
-def wanted(ruleset: RuleSet, datasets: Iterable[str]) -> dict[str, Coarse]:
-    """For each dataset the coarse condition of all rules that look at it; those that no rule looks at want nothing."""
-    made: dict[str, Coarse] = {}
-    for dataset in datasets:
-        rules = (one for one in ruleset.rules if one.condition is not None and one.route.takes(dataset))
-        made[dataset] = bounded(any_of(coarse(one.condition) for one in rules if one.condition is not None))
-    return made
 
 
 def bounded(condition: Coarse) -> Coarse:

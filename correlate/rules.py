@@ -103,7 +103,7 @@ def _below(folder: Path) -> list[str]:
         for name in names
         if name.endswith((".yml", ".yaml"))
     ]
-    found.sort(key=lambda one: one.split(os.sep))  # noqa: PTH206
+    found.sort(key=lambda one: one.split(os.sep))  # noqa: PTH206 - likewise
     return [one for one in found if os.path.isfile(one)]  # noqa: PTH113 - likewise
 
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-from peer import PLACE, PeerRun, lift, placed, spent
+from peer import PLACE, PeerRun, lift, link, placed, spent
 
 from correlate.ir import RuleSet
 
@@ -34,11 +35,8 @@ _NO_TIME = "1970-01-01T00:00:00.0Z"  # Chainsaw passes over an event without one
 
 def zircolite(python: Path, script: Path, ruleset: RuleSet, blocks: Blocks) -> PeerRun:
     """Let Zircolite convert the rules, then evaluate them."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _link(ruleset, folder / "rules")
-        lines, none, found = folder / "lines.jsonl", folder / "none.jsonl", folder / "found.json"
-        _write(lines, map(_lifted, placed(blocks)))
+    with _laid_out(ruleset, map(_lifted, placed(blocks))) as (folder, lines):
+        none, found = folder / "none.jsonl", folder / "found.json"
         none.write_bytes(b"{}\n")
         config = script.resolve().parent / "config" / "config.yaml"
         command = [str(python.absolute()), str(script.resolve()), "--json-input", "--quiet"]
@@ -53,11 +51,8 @@ def zircolite(python: Path, script: Path, ruleset: RuleSet, blocks: Blocks) -> P
 
 def chainsaw(program: Path, mapping: Path, ruleset: RuleSet, blocks: Blocks) -> PeerRun:
     """Let Chainsaw hunt."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _link(ruleset, folder / "rules")
-        lines, for_json, found = folder / "lines.jsonl", folder / "mapping.yml", folder / "found.jsonl"
-        _write(lines, map(_record, placed(blocks)))
+    with _laid_out(ruleset, map(_record, placed(blocks))) as (folder, lines):
+        for_json, found = folder / "mapping.yml", folder / "found.jsonl"
         for_json.write_text(mapping.read_text().replace("kind: evtx", "kind: jsonl", 1))
         command: list[str | Path] = [program.resolve(), "--no-banner", "hunt", lines, "--load-unknown", "--skip-errors"]
         # --load-unknown, for else it takes no JSON lines; not -q, for then it leaves the end of its output unwritten.
@@ -67,16 +62,17 @@ def chainsaw(program: Path, mapping: Path, ruleset: RuleSet, blocks: Blocks) -> 
     return PeerRun({(str(row["id"]), at) for row, at in zip(rows, place, strict=True)}, seconds)
 
 
-def _link(ruleset: RuleSet, folder: Path) -> None:
-    folder.mkdir()
-    for number, rule in enumerate(ruleset.rules):
-        (folder / f"{number}.yml").symlink_to(Path(rule.meta.path).resolve())
-
-
-def _write(path: Path, events: Iterator[dict[str, Any]]) -> None:
-    with path.open("wb") as file:
-        for event in events:
-            file.write(orjson.dumps(event) + b"\n")
+@contextmanager
+def _laid_out(ruleset: RuleSet, events: Iterable[dict[str, Any]]) -> Iterator[tuple[Path, Path]]:
+    """A folder with the rules in ``rules``, and the file of the events in it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        link(ruleset, folder / "rules")
+        lines = folder / "lines.jsonl"
+        with lines.open("wb") as file:
+            for event in events:
+                file.write(orjson.dumps(event) + b"\n")
+        yield folder, lines
 
 
 def _lifted(event: dict[str, Any]) -> dict[str, Any]:

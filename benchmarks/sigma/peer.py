@@ -122,14 +122,19 @@ def lift(event: dict[str, Any]) -> None:
         event.setdefault("Data", event["Message"])  # what has no name of its own, rules ask for so
 
 
+def link(ruleset: RuleSet, folder: Path) -> None:
+    """Make a folder of the rules."""
+    folder.mkdir()
+    for number, rule in enumerate(ruleset.rules):
+        (folder / f"{number}.yml").symlink_to(Path(rule.meta.path).resolve())
+
+
 class Rsigma:
     """The program, with the rules in a folder of their own."""
 
     def __init__(self, program: Path, ruleset: RuleSet, folder: Path) -> None:
         """Link the rules into the folder, which is made."""
-        folder.mkdir()
-        for number, rule in enumerate(ruleset.rules):
-            (folder / f"{number}.yml").symlink_to(Path(rule.meta.path).resolve())
+        link(ruleset, folder)
         self._command = [str(program), "engine", "eval", "--rules", str(folder), "--logsource-routing", "--quiet"]
 
     def hits(self, helped: Path) -> set[tuple[str, str]]:

@@ -159,8 +159,10 @@ def ready(folder: Path, cache: Path) -> tuple[int, float]:
     started = time.process_time()
     ruleset = rules_in(folder, cache)
     plan = Detector(ruleset).plan_of("windows.sysmon")
-    for field in plan.columns.atoms if plan is not None else ():
-        plan.columns[field].prepare()  # type: ignore[union-attr]
+    if plan is None:
+        raise SystemExit(f"{folder} holds no rule that looks at Sysmon")
+    for field in plan.columns.atoms:
+        plan.columns[field].prepare()
     return len(ruleset.rules), time.process_time() - started
 
 
