@@ -55,6 +55,8 @@ _Target = tuple[int, str | None, int | None, Rewrite | None]
 _SOME = 0.4  # of a block from which all of it is searched rather than lines copied out of it
 _TOGETHER = 1 << 20  # bytes of new values that are looked at at once
 _FIRST_WHAT = 2
+_ROOM = 32 << 20  # bytes of values that are remembered at first: about what a processor's cache holds
+_MET_AGAIN = 0.5  # of the values that are forgotten had been forgotten before: then more are worth to be remembered
 _MOST_GROUPS = 1 << 14  # after which all is forgotten: somebody makes them up
 _MOST_REFERENCES = 3  # fields compared with others, of one kind of events
 _MESSAGE = "Message"
@@ -170,6 +172,7 @@ class BlockSieve(Sieve):
         self._fillings: dict[tuple[int, int, str], list[tuple[int, int, Rewrite | None]]] = {}
         self._targets_of: dict[tuple[int, int], list[_Target]] = {}
         self._seen_values = self._seen_cases = 0
+        self._room = _ROOM
 
     @property
     def remembered(self) -> int:
@@ -202,6 +205,8 @@ class BlockSieve(Sieve):
             data: Whole lines; the last may lack its end.
         """
         self.bound()
+        if self._tables.size_of_values > self._room:
+            self._forget_values()
         lines = self._reader.read(data)
         alone = lines.flag(0) | (np.diff(lines.first) > MOST_MEMBERS)
         self._check_utf8(data, lines, alone)
@@ -219,6 +224,12 @@ class BlockSieve(Sieve):
             some = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
             keep[odd[self.sift(some)]] = True
         return np.flatnonzero(keep), lines.begins, lines.ends
+
+    def _forget_values(self) -> None:
+        if self._tables.forget_values() > _MET_AGAIN:
+            self._room *= 2
+        self._groups.clear()
+        self._seen_values = 0
 
     def _check_utf8(self, data: bytes, lines: Lines, alone: npt.NDArray[np.bool_]) -> None:
         """Leave lines that are no UTF-8 alone."""
@@ -337,7 +348,7 @@ class BlockSieve(Sieve):
         """Codes of new values of one kind; most are never made into objects."""
         tables = self._tables
         column = what.plan.columns[what.column]
-        if what.rewrite is not None or not column.reads_bytes:
+        if what.rewrite is not None:
             return np.array(_codes(what, tables.texts(numbers)), np.int64)
         codes = np.empty(len(numbers), np.int64)
         parts = np.cumsum(tables.sizes(numbers)) // _TOGETHER

@@ -26,7 +26,7 @@ from correlate.logsources import Route
 
 _KEEP = 8  # files of earlier rule sets that stay
 _KEEP_PASSES = 64  # databases, one file for each dataset with many literals
-_PASSES = b"6"  # form of these files, and of what signatures and keywords put into them
+_PASSES = b"7"  # form of these files, and of what signatures and keywords put into them
 _DIGEST = 32
 
 

@@ -21,6 +21,18 @@ from correlate.errors import CompileError
 _PIECE = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\$", re.DOTALL)
 _MULTILINE = re.compile(r"\(\?[a-zA-Z]*m")
 _LAST = r"(?:\n?\z)"
+_TOKEN = re.compile(_PIECE.pattern.removesuffix(r"|\$") + "|.", re.DOTALL)
+_LETTERS = re.compile(r"\(\?([is]+)\)")
+_LATER_DOT_ALL = re.compile(r"\(\?[a-zA-Z-]*s")
+_CASELESS = re.compile(r"\(\?[a-zA-Z-]*i")
+_BEGINS = ("^", r"\A")
+_ENDS = {"$": r"(?:\n?\x03)", r"\z": r"\x03", r"\Z": r"\x03"}
+_OTHER = {r"\W": r"[^\w\x02\x03]", r"\S": r"[^\s\x02\x03]", r"\D": r"[^\d\x02\x03]"}
+# Neither STX nor ETX is among what these match, nor is the frame's outside: printable letters, white space, classes.
+_INNER = re.compile(
+    r"\\[^\w\s]|\\[dwsbtnrf]|\[(?!\^)(?:\\[^\w\s]|\\[dwstnrf]|[ -Z^-~\x80-\U0010ffff])+\]|[ -~\x80-\U0010ffff]"
+)
+_REPEATED = re.compile(r"[*+?]|\{(\d+)(?:,\d*)?\}")
 _LONGEST = 20_000  # characters of a pattern
 
 
@@ -133,6 +145,64 @@ def before_end(pattern: str, flags: str) -> str | None:
         return r"(?:\n?\n\x00)" if piece == "$" and "m" not in flags else piece
 
     return _PIECE.sub(spelled, pattern)
+
+
+def framed(pattern: str, flags: str) -> tuple[str, bool] | None:
+    """The pattern, to be looked for by Hyperscan in many texts at once, STX before and ETX behind each and in none.
+
+    Where it repeats a letter at its end, the repetition is followed up to its end: Hyperscan would tell every letter.
+
+    Returns:
+        Pattern, and whether what it finds, and ends in a text or at its ETX, is sure to be in that text, if the text is
+        ASCII without a vertical tab; else it is suspected. None if the pattern cannot be looked for so.
+    """
+    if "\0" in pattern or r"\Q" in pattern or "m" in flags or _MULTILINE.search(pattern):
+        return None
+    if not pattern.isascii() and ("i" in flags or _CASELESS.search(pattern)):  # K is the small letter of a sign, too
+        return None
+    begin = _LETTERS.match(pattern)
+    letters = begin[0] if begin is not None else ""
+    pieces = _TOKEN.findall(pattern, len(letters))
+    if not pieces or _LATER_DOT_ALL.search(pattern, len(letters)):
+        return None
+    first = r"\x02" if pieces[0] in _BEGINS else ""
+    last = _ENDS.get(pieces[-1], "")
+    body = pieces[bool(first) : len(pieces) - bool(last)]
+    if any(piece in _BEGINS or piece in _ENDS for piece in body) or (first and body[:1] and body[0] in "*+?{"):
+        return None  # a mark takes a letter of the frame, once
+    dot = r"[^\x02\x03]" if "s" in flags or "s" in letters else r"[^\n\x02\x03]"
+    spelled, sure = [], True
+    for piece in body:
+        if piece.startswith("[^") and piece[2] not in "]-":
+            spelled.append(r"[^\x02\x03" + piece[2:])
+        elif piece == "." or piece in _OTHER:
+            spelled.append(dot if piece == "." else _OTHER[piece])
+        else:
+            spelled.append(piece)
+            sure = sure and _INNER.fullmatch(piece) is not None
+    return letters + first + "".join(spelled if last else _to_the_end(spelled)) + last, sure
+
+
+def _to_the_end(tokens: list[str]) -> list[str]:
+    """A pattern that ends with a repeated class without ETX, followed up to what is not of the class."""
+    tail = "".join(tokens[-12:])
+    repeated = next((match for at in range(len(tail)) if (match := _REPEATED.fullmatch(tail, at))), None)
+    if repeated is None:
+        return tokens
+    before, sign = tokens[: len(tokens) - len(repeated[0])], tokens[-len(repeated[0]) :]
+    if not before or sign[0] != repeated[0][0]:  # an escaped sign
+        return tokens
+    letter = before[-1]
+    if letter.startswith((r"[^\x02\x03", r"[^\n\x02\x03")):
+        other = "[" + letter[2:]
+    elif letter.startswith("[") and _INNER.fullmatch(letter):
+        other = "[^" + letter[1:]
+    elif letter in (r"\d", r"\w", r"\s"):
+        other = letter.upper()
+    else:
+        return tokens
+    least = {"*": 0, "?": 0, "+": 1}.get(repeated[0])
+    return [*before, f"{{{int(repeated[1]) if least is None else least},}}", other]
 
 
 @lru_cache(1)

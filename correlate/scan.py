@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from correlate.buffers import INLINE, VIEW, Texts
-from correlate.regex import BEHIND, before_end, hyperscan_module
+from correlate.regex import BEHIND, framed, hyperscan_module
 
 Numbers = npt.NDArray[np.int64]
 
@@ -92,7 +92,7 @@ class Literals:
         if self._grams is not None:
             raw = bytes(data)
             return self._grams.find(raw.lower() if self._caseless else raw, ends)
-        places, found = self._places(data)
+        places, found = _found(self._database, data)
         if not len(found):
             return _NONE, _NONE
         pieces = np.searchsorted(ends, places, side="left")
@@ -114,7 +114,7 @@ class Literals:
         if self._least <= INLINE:
             short = (lengths >= self._least) & (lengths <= INLINE)
             there = np.flatnonzero(short)
-            ends, literals = self._places(texts.views[there]) if len(there) else (_NONE, _NONE)
+            ends, literals = _found(self._database, texts.views[there]) if len(there) else (_NONE, _NONE)
             if len(ends):
                 place = (ends - 1) // VIEW
                 row, before = there[place], place * VIEW + 4
@@ -154,7 +154,7 @@ class Literals:
         while first < len(buffers):
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _TOGETHER, side="right")) - 1)
             joined = buffers[first] if last == first + 1 else b"".join(buffers[first:last])
-            places, some = self._places(joined)
+            places, some = _found(self._database, joined)
             if len(places):
                 parts.append((places + edges[first], some))
             first = last
@@ -176,26 +176,15 @@ class Literals:
         inside = stops[place] >= np.repeat(ends, count)
         return rows[place[inside]], np.repeat(literals, count)[inside]
 
-    def _places(self, data: Any) -> tuple[Numbers, Numbers]:
-        """End and literal of each find in a buffer."""
-        found: list[int] = []
-        places: list[int] = []
-        note, place = found.append, places.append
-
-        def take(index: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            note(index)
-            place(end)
-
-        self._database.scan(data, match_event_handler=take)
-        return (np.array(places, np.int64), np.array(found, np.int64)) if found else (_NONE, _NONE)
-
 
 class Patterns:
-    r"""Regular expressions, looked for in one pass of Hyperscan over a text.
+    r"""Regular expressions, looked for in one pass of Hyperscan over many texts.
 
-    Its dialect finds what RE2's does in ASCII text: what it finds within the text is sure, what has to do with the end
-    of the text is suspected (``correlate.regex.before_end``). Where the two may differ (outside of ASCII, and on a
-    vertical tab, no white space to RE2), and for what it does not take, every text is suspect.
+    Its dialect finds what RE2's does in ASCII text, within the text (``correlate.regex.framed``). Where the two may
+    differ (outside of ASCII, and on a vertical tab, no white space to RE2), nobody may ask.
+
+    Attributes:
+        alone: Patterns that it does not look for: every text is suspected to have them.
     """
 
     def __init__(self, patterns: Sequence[tuple[str, str]], *, kept: bytes = b"") -> None:
@@ -208,60 +197,71 @@ class Patterns:
         module = hyperscan_module()
         if module is None:
             raise ValueError("Hyperscan is not installed")
-        self._all = list(range(len(patterns)))
+        spelled = [framed(*one) for one in patterns]
+        self._sure = np.array([one is not None and one[1] for one in spelled], bool)
         self._database: Any = None
         if kept:
             size = int.from_bytes(kept[:4], "big")
-            self._taken = np.frombuffer(kept[4 : 4 + 4 * size], ">i4").tolist()
+            self._taken = np.frombuffer(kept[4 : 4 + 4 * size], ">i4").astype(np.int64)
             if len(kept) > 4 + 4 * size:
                 self._database = _loaded(module, kept[4 + 4 * size :])
         else:
-            marks = {"i": module.HS_FLAG_CASELESS, "m": module.HS_FLAG_MULTILINE, "s": module.HS_FLAG_DOTALL}
-            base = module.HS_FLAG_SINGLEMATCH | module.HS_FLAG_UTF8
+            marks = {"i": module.HS_FLAG_CASELESS, "s": module.HS_FLAG_DOTALL}
             wanted = [
-                (place, before.encode(), base | sum(marks[letter] for letter in letters))
-                for place, (text, letters) in enumerate(patterns)
-                if (before := before_end(text, letters)) is not None
+                (place, one[0].encode(), module.HS_FLAG_UTF8 | sum(marks[letter] for letter in letters))
+                for place, (one, (_, letters)) in enumerate(zip(spelled, patterns, strict=True))
+                if one is not None
             ]
             self._database = _compiled(module, wanted)
             if self._database is None:
                 wanted = [one for one in wanted if _compiled(module, [one]) is not None]
-                self._database = _compiled(module, wanted) if wanted else None
-            self._taken = [place for place, _, _ in wanted]
-        self._alone = sorted(set(self._all).difference(self._taken))
-        same = [place for place in self._taken if before_end(*patterns[place]) == patterns[place][0]]
-        self._unmarked = frozenset(same)
+                self._database = _compiled(module, wanted)
+            self._taken = np.array([place for place, _, _ in wanted], np.int64)
+        self.alone = sorted(set(range(len(patterns))).difference(self._taken.tolist()))
 
     def dump(self) -> bytes:
         """The compiled form, for this machine and this version of Hyperscan."""
         module = hyperscan_module()
         blob = b"" if self._database is None or module is None else bytes(module.dumpb(self._database))
-        return len(self._taken).to_bytes(4, "big") + np.array(self._taken, ">i4").tobytes() + blob
+        return len(self._taken).to_bytes(4, "big") + self._taken.astype(">i4").tobytes() + blob
 
-    def find(self, text: str) -> tuple[list[int], list[int]]:
-        """Places of the patterns that are in a text, and of those that may be."""
-        if self._database is None or not text.isascii() or "\v" in text:
-            return [], self._all
-        return self.find_in(text.encode())
+    def find(self, data: bytes | memoryview, ends: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.bool_]]:
+        """Look through texts, STX before and ETX behind each.
 
-    def find_in(self, text: bytes | memoryview) -> tuple[list[int], list[int]]:
-        """Likewise, of a text in ASCII without a vertical tab."""
-        if self._database is None:
-            return [], self._all
-        sure: list[int] = []
-        suspected = list(self._alone)
-        size = len(text)
+        Args:
+            data: The texts, ASCII without vertical tabs.
+            ends: Where each ends, its ETX included, ``int64[n]``.
 
-        def take(index: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            place = self._taken[index]
-            (sure if end <= size and place in self._unmarked else suspected).append(place)
+        Returns:
+            Text, pattern, and whether it is sure to be there, of each find, ordered by text, without doubles.
+        """
+        places, found = (_NONE, _NONE) if self._database is None else _found(self._database, b"".join((data, BEHIND)))
+        if not len(found):
+            return _NONE, _NONE, _NONE.astype(bool)
+        width = len(self._sure)
+        pairs = np.unique(np.searchsorted(ends, places, side="left") * width + self._taken[found])
+        pairs = pairs[: np.searchsorted(pairs, len(ends) * width)]
+        return pairs // width, pairs % width, self._sure[pairs % width]
 
-        self._database.scan(b"".join((text, BEHIND)), match_event_handler=take)
-        return sure, suspected
+
+def _found(database: Any, data: Any) -> tuple[Numbers, Numbers]:
+    """End and number of each find in a buffer."""
+    found: list[int] = []
+    places: list[int] = []
+    note, place = found.append, places.append
+
+    def take(index: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        note(index)
+        place(end)
+
+    database.scan(data, match_event_handler=take)
+    return (np.array(places, np.int64), np.array(found, np.int64)) if found else (_NONE, _NONE)
 
 
 def _compiled(module: ModuleType, patterns: Sequence[tuple[int, bytes, int]]) -> Any:
-    """A database of patterns with flags, or None if it takes one of them not."""
+    """A database of patterns with flags, or None if there are none or it takes one of them not."""
+    if not patterns:
+        return None
     database = module.Database(mode=module.HS_MODE_BLOCK)
     with suppress(module.error):
         database.compile(

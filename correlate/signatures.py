@@ -7,7 +7,8 @@ suspects. Signatures are interned; both tables live across batches, ``Plan`` bou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,12 +27,41 @@ from correlate.scan import Literals, Patterns
 Atoms = Iterable[tuple[int, str, Any]]
 """(number of the atom, operator, payload), see ``correlate.ir``."""
 
+_ODD = re.compile("[\\x02\\x03\\v]")  # see ``Patterns.find``
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
 _LONG_TEXT = 1 << 20
 _LONG = 200  # bytes of a text, on average, from which copying it costs more than looking for it where it lies
+_FEW = 48  # texts of which atoms are known, up to which a loop is faster than numpy
 _NONE = np.zeros(0, np.int64)
 _TRUE = object()
 _FALSE = object()
+
+
+class _Held:
+    """Atoms that hold, by the place of the text."""
+
+    __slots__ = ("atoms", "parts", "places")
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Codes, Codes]] = []
+        self.places: list[int] = []
+        self.atoms: list[int] = []
+
+    def add(self, place: int, atoms: Iterable[int]) -> None:
+        """Atoms of one text."""
+        for atom in atoms:
+            self.places.append(place)
+            self.atoms.append(atom)
+
+    def pairs(self, width: int) -> tuple[Codes, Codes]:
+        """Places, rising, and atoms below ``width``, rising within a place; no pair twice."""
+        parts = self.parts
+        if self.places:
+            parts = [*parts, (np.array(self.places, np.int64), np.array(self.atoms, np.int64))]
+        if not parts:
+            return _NONE, _NONE
+        pairs = np.unique(np.concatenate([places * width + atoms for places, atoms in parts]))
+        return pairs // width, pairs % width
 
 
 class Signatures(Interned):
@@ -73,11 +103,15 @@ class Signatures(Interned):
             else:
                 rest.append((atom, op, payload))
         self._regexes: list[int] = []
+        self._weights = np.random.default_rng().integers(
+            1 << 63, size=max((atom for atom, _, _ in self._all), default=0) + 1
+        )
         if regexes and one_pass and hyperscan_module() is not None:
             self._regexes = [atom for atom, _, _ in regexes]
             self._sole.update({atom: (op, payload) for atom, op, payload in regexes})
         else:
             rest += regexes
+        self._regex_atoms = np.array(self._regexes, np.int64)
         self._present = frozenset(present)
         self._scanned_atoms = np.array([atom for atom, _, _ in self._scanned], np.int64)
         self._certain = np.array([sure for _, _, sure in self._scanned], bool)
@@ -166,7 +200,7 @@ class Signatures(Interned):
             return self.signatures_of(texts.to_list())
         plain = texts.str.len_bytes() == texts.str.len_chars()
         if self._regexes:
-            plain &= ~texts.str.contains("\v", literal=True)
+            plain &= ~texts.str.contains("[\\x02\\x03\\x0b]")
         odd = texts.filter(~plain)
         found = self._where_they_lie(texts.filter(plain) if len(odd) else texts)
         if not len(odd):
@@ -178,11 +212,10 @@ class Signatures(Interned):
         return codes
 
     def _where_they_lie(self, texts: pl.Series) -> list[int]:
-        """Signatures of texts of ASCII without a vertical tab, none of them made into an object or copied."""
+        """Signatures of texts of ASCII without vertical tabs and frames; literals are looked for where they lie."""
         self.prepare()
         literals = self._literals
-        more: dict[int, list[int]] = {}
-        sure: tuple[Codes, Codes] = (_NONE, _NONE)
+        held = _Held()
         with exported(texts.to_frame()) as columns:
             if literals is None or columns is None:
                 return self.signatures_of(texts.to_list())
@@ -190,14 +223,12 @@ class Signatures(Interned):
             found = [literals.find_in(piece) for piece in pieces]
             width = len(self._scanned)
             pairs = np.unique(np.concatenate([_NONE, *(rows * width + numbers for rows, numbers in found)]))
-            sure = self._sorted_out(pairs // width, pairs % width, lambda place: fold(texts[place]), more)
+            self._sort_out(pairs // width, pairs % width, lambda place: fold(texts[place]), held)
             if self._patterns is not None:
-                for piece in pieces:
-                    for place, text in enumerate(piece.each(), piece.first):
-                        held = self._patterns_held(*self._patterns.find_in(text), partial(str, text, "ascii"))
-                        if held:
-                            more.setdefault(place, []).extend(held)
-        return self._interned(len(texts), sure, more)
+                some = [part for piece in pieces for text in piece.each() for part in (b"\x02", text, b"\x03")]
+                sizes = texts.str.len_bytes().to_numpy().astype(np.int64)
+                self._find_patterns(b"".join(some), np.cumsum(sizes + 2), texts.__getitem__, held)
+        return list(self._interned(len(texts), held).tolist())
 
     def signatures_of(self, texts: list[str]) -> list[int]:
         """Signatures of texts, each once; the caller remembers them."""
@@ -208,46 +239,42 @@ class Signatures(Interned):
         found = dict(zip(new, self._signatures(new), strict=True)) if new else {}
         return [found[text] if text in found else known[text] for text in texts]
 
-    @property
-    def reads_bytes(self) -> bool:
-        """Whether ``signatures_framed`` can be asked."""
-        return not self._rest
-
-    def signatures_framed(self, plain: memoryview, folded: memoryview, ends: Codes) -> list[int]:
+    def signatures_framed(self, plain: memoryview, folded: memoryview, ends: Codes) -> Codes:
         """Signatures of texts in ASCII, STX before and ETX behind each and nowhere else; the caller remembers them.
 
         Args:
-            plain: The texts.
+            plain: The texts, without vertical tabs.
             folded: The same, folded.
             ends: Where each ends in both, its ETX included, ``int64[n]``.
+
+        Returns:
+            ``int64[n]``.
         """
         self.prepare()
-        more: dict[int, list[int]] = {}
-        sure: tuple[Codes, Codes] = (_NONE, _NONE)
+        held = _Held()
         starts = [0, *ends.tolist()]
 
-        def text(place: int, letters: memoryview = folded) -> str:
+        def text(place: int, letters: memoryview = plain) -> str:
             return str(letters[starts[place] + 1 : starts[place + 1] - 1], "ascii")
 
         if self._equal:
             sizes = np.unique([len(one) + 2 for one in self._equal])
             for place in np.flatnonzero(np.isin(np.diff(ends, prepend=0), sizes)).tolist():
-                atoms = self._equal.get(text(place))
-                if atoms is not None:
-                    more[place] = list(atoms)
+                if atoms := self._equal.get(text(place, folded)):
+                    held.add(place, atoms)
         if self._literals is not None:
-            sure = self._sorted_out(*self._literals.find(folded, ends), text, more)
-        if self._letters:
-            for place in range(len(ends)):
-                whole = text(place)
-                if held := [atom for atom, letter in self._letters if letter in whole]:
-                    more.setdefault(place, []).extend(held)
+            self._sort_out(*self._literals.find(folded, ends), partial(text, letters=folded), held)
+        for atom, letter in self._letters:
+            if letter.isascii():
+                there = np.frombuffer(folded, np.uint8) == ord(letter)
+                places = np.flatnonzero(np.logical_or.reduceat(there, starts[:-1])) if len(ends) else _NONE
+                held.parts.append((places, np.full(len(places), atom)))
         if self._patterns is not None:
+            self._find_patterns(plain, ends, text, held)
+        if self._rest:
             for place in range(len(ends)):
-                piece = plain[starts[place] + 1 : starts[place + 1] - 1]
-                if held := self._patterns_held(*self._patterns.find_in(piece), partial(text, place, plain)):
-                    more.setdefault(place, []).extend(held)
-        return self._interned(len(ends), sure, more)
+                held.add(place, self.matcher.holds(text(place)))
+        return self._interned(len(ends), held)
 
     def encode_values(self, values: Sequence[Any]) -> Codes:
         """Signature of each of some values, as JSON has them: None is no value, a list has each of its elements."""
@@ -297,8 +324,7 @@ class Signatures(Interned):
 
     def _signatures(self, values: Sequence[Value]) -> list[int]:
         """Signature of each of some values that are new."""
-        more: dict[int, list[int]] = {}  # place to atoms beside those that the pass over literals is sure of
-        sure: tuple[Codes, Codes] = (_NONE, _NONE)
+        held = _Held()
         if self._equal or self._scanned or self._regexes or self._letters:
             self.prepare()
             texts = [value if isinstance(value, str) else text_of(value) for value in values]
@@ -306,60 +332,65 @@ class Signatures(Interned):
             if self._equal:
                 for place, atoms in enumerate(map(self._equal.get, folded)):
                     if atoms is not None:
-                        more[place] = list(atoms)
+                        held.add(place, atoms)
             if self._scanned:
-                sure = self._scan(values, folded, more)
+                self._scan(values, folded, held)
             if self._letters:
                 for place, text in enumerate(folded):
-                    if held := [atom for atom, letter in self._letters if letter in text]:
-                        more.setdefault(place, []).extend(held)
+                    held.add(place, [atom for atom, letter in self._letters if letter in text])
             if self._patterns is not None:
-                for place, text in enumerate(texts):
-                    if held := self._patterns_held(*self._patterns.find(text), text.__str__):
-                        more.setdefault(place, []).extend(held)
+                self._look_for_patterns(texts, held)
         if self._rest:
             for place, value in enumerate(values):
-                holds = self.matcher.holds(value)
-                if holds:
-                    more.setdefault(place, []).extend(holds)
-        return self._interned(len(values), sure, more)
+                held.add(place, self.matcher.holds(value))
+        return list(self._interned(len(values), held).tolist())
 
-    def _interned(self, count: int, sure: tuple[Codes, Codes], more: Mapping[int, Sequence[int]]) -> list[int]:
-        """Signatures out of (places, rising, and their atoms) and of more atoms by place."""
-        places, atoms = sure
-        result = [self.intern(self._present)] * count if self._present else [NOTHING] * count
-        edges = np.flatnonzero(np.diff(places, prepend=-1, append=-1)).tolist() if len(places) else [0]
-        for at, begin in enumerate(edges[:-1]):
-            place = int(places[begin])
-            some = atoms[begin : edges[at + 1]]
-            if place in more:
-                result[place] = self.intern(self._present.union(some.tolist(), more[place]))
-                continue
+    def _interned(self, count: int, held: _Held) -> Codes:
+        """Signatures of texts."""
+        result = np.full(count, self.intern(self._present), np.int64)
+        places, atoms = held.pairs(len(self._weights))
+        if not len(places):
+            return result
+        starts = np.flatnonzero(np.diff(places, prepend=-1))
+        edges = np.append(starts, len(places))
+        alike = self._alike(atoms, edges) if len(starts) > _FEW else None
+        first, which = (np.arange(len(starts)),) * 2 if alike is None else alike
+        codes: list[int] = []
+        for begin, end in zip(edges[first].tolist(), edges[first + 1].tolist(), strict=True):
+            some = atoms[begin:end]
             key = some.tobytes()
             code = self._by_bytes.get(key)
             if code is None:
                 code = self._by_bytes[key] = self.intern(self._present.union(some.tolist()))
                 self.remembered += ENTRY + len(key)
-            result[place] = code
-        done = frozenset(places[edges[:-1]].tolist()) if len(places) else frozenset()
-        for place, others in more.items():
-            if place not in done:
-                result[place] = self.intern(self._present.union(others))
+            codes.append(code)
+        result[places[starts]] = np.array(codes, np.int64)[which]
         return result
 
-    def _scan(self, values: Sequence[Value], folded: Sequence[str], more: dict[int, list[int]]) -> tuple[Codes, Codes]:
-        """Look for literals; what needs to be confirmed goes to ``more``, the rest comes back by place, rising."""
+    def _alike(self, atoms: Codes, edges: Codes) -> tuple[Codes, Codes] | None:
+        """Which of some lists of atoms, one behind the other, are the first of their like, and which each is like.
+
+        None if sums of random weights do not tell them apart, which is as good as never.
+        """
+        sums = np.add.reduceat(self._weights[atoms], edges[:-1])
+        _, first, which = np.unique(sums, return_index=True, return_inverse=True)
+        sizes = np.diff(edges)
+        if (sizes != sizes[first][which]).any():
+            return None
+        model = np.arange(len(atoms)) + np.repeat(edges[:-1][first][which] - edges[:-1], sizes)
+        return (first, which) if (atoms == atoms[model]).all() else None
+
+    def _scan(self, values: Sequence[Value], folded: Sequence[str], held: _Held) -> None:
+        """Look for literals."""
         literals = self._literals
         if literals is None:
-            return _NONE, _NONE
+            return
         pieces = [f"\x02{text}\x03" for text in folded]
         if any(map(_framing, folded)):
             for place, text in enumerate(folded):
                 if _framing(text):
-                    more.setdefault(place, []).extend(self._slowly(values[place]))
+                    held.add(place, self._slowly(values[place]))
                     pieces[place] = "\x02\x03"
-        found_places: list[Codes] = []
-        found_atoms: list[Codes] = []
         begin = 0
         while begin < len(pieces):
             size, end = 0, begin
@@ -370,30 +401,51 @@ class Signatures(Interned):
             text = "".join(some)
             lengths = map(len, some) if text.isascii() else (len(_bytes(one)) for one in some)
             places, found = literals.find(_bytes(text), np.cumsum(np.fromiter(lengths, np.int64, len(some))))
-            places, atoms = self._sorted_out(places + begin, found, folded.__getitem__, more)
-            found_places.append(places)
-            found_atoms.append(atoms)
+            self._sort_out(places + begin, found, folded.__getitem__, held)
             begin = end
-        return np.concatenate(found_places), np.concatenate(found_atoms)
 
-    def _sorted_out(
-        self, places: Codes, found: Codes, folded: Callable[[int], str], more: dict[int, list[int]]
-    ) -> tuple[Codes, Codes]:
-        """Places and atoms of literals that were found, if they are sure; what is confirmed goes to ``more``."""
+    def _sort_out(self, places: Codes, found: Codes, folded: Callable[[int], str], held: _Held) -> None:
+        """Take in literals that were found, if they are sure or hold."""
         certain = self._certain[found]
+        held.parts.append((places[certain], self._scanned_atoms[found[certain]]))
         for place, number in zip(places[~certain].tolist(), found[~certain].tolist(), strict=True):
             atom = self._scanned[number][0]
             if self._holds(atom, folded(place)):
-                more.setdefault(place, []).append(atom)
-        return places[certain], self._scanned_atoms[found[certain]]
+                held.add(place, (atom,))
 
-    def _patterns_held(self, sure: list[int], suspected: list[int], text: Callable[[], str]) -> list[int]:
-        """Atoms of patterns, those that are only suspected if they hold."""
-        held = [self._regexes[one] for one in sure]
-        if suspected:
-            whole = text()
-            held += [atom for atom in (self._regexes[one] for one in suspected) if self._holds(atom, whole)]
-        return held
+    def _look_for_patterns(self, texts: Sequence[str], held: _Held) -> None:
+        """Look for patterns in any texts."""
+        odd = [place for place, text in enumerate(texts) if not text.isascii() or _ODD.search(text)]
+        for place in odd:
+            held.add(place, [atom for atom in self._regexes if self._holds(atom, texts[place])])
+        some = sorted(set(range(len(texts))).difference(odd)) if odd else range(len(texts))
+        pieces = [f"\x02{texts[place]}\x03" for place in some]
+        ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)))
+        self._find_patterns("".join(pieces).encode(), ends, texts.__getitem__, held, some if odd else None)
+
+    def _find_patterns(
+        self,
+        plain: bytes | memoryview,
+        ends: Codes,
+        text: Callable[[int], str],
+        held: _Held,
+        those: Sequence[int] | None = None,
+    ) -> None:
+        """Look for patterns, see ``Patterns.find``; ``those`` are the places of the texts if they are not all."""
+        patterns = self._patterns
+        if patterns is None:
+            return
+        places, found, sure = patterns.find(plain, ends)
+        if those is not None:
+            places = np.array(those, np.int64)[places]
+        atoms = self._regex_atoms[found]
+        held.parts.append((places[sure], atoms[sure]))
+        suspected = list(zip(places[~sure].tolist(), atoms[~sure].tolist(), strict=True))
+        every = range(len(ends)) if those is None else those
+        suspected += [(place, self._regexes[one]) for one in patterns.alone for place in every]
+        for place, atom in suspected:
+            if self._holds(atom, text(place)):
+                held.add(place, (atom,))
 
     def _holds(self, atom: int, text: str) -> bool:
         """Whether an atom that the pass suspects does hold; the text of a glob is folded."""

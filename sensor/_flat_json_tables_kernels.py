@@ -26,6 +26,8 @@ FIRST, SECOND = 0, 1
 """What the values are that tell groups apart; columns come after."""
 GROUP = -1
 """What is asked of lines whose group is looked for."""
+FORGOTTEN = -2
+"""What was asked of groups that are no longer known."""
 ALL_DONE, FULL_VALUES, FULL_CASES = 0, 1, 2
 VALUES, LETTERS, CASES, CODES = 0, 1, 2, 3
 """Places in ``used``."""

@@ -45,9 +45,12 @@ from sensor._flat_json_tables_kernels import (
     ALONE,
     CASES,
     DEPENDS,
+    FORGOTTEN,
     FULL_VALUES,
     GROUP,
+    HASH,
     KEEP,
+    LETTERS,
     MADE,
     NEW,
     PASS,
@@ -337,6 +340,7 @@ class Tables:
         self.letters = np.empty(_LETTERS, np.uint64)
         self.codes = np.empty(1 << 14, np.int32)
         self.used = np.zeros(4, np.int64)
+        self._forgotten = np.zeros(0, np.int64)
         self._asked: list[Asked] = []
         self._recent = np.full((17, 16), ABSENT, np.int64)
         self._widths = np.zeros(16, np.int64)
@@ -362,6 +366,30 @@ class Tables:
         names = self._places.shape[2]
         asked = len(self._asked) * 2 * names * 8
         return int(values * self.values.size + 8 * letters + cases * self.cases.size + 4 * codes + asked)
+
+    @property
+    def size_of_values(self) -> int:
+        """Bytes of the values met."""
+        return int(8 * self.used[LETTERS])
+
+    def forget_values(self) -> float:
+        """Forget values and groups, but neither what is asked nor other cases.
+
+        To remember more than a processor's cache holds costs more than to look at a value again.
+
+        Returns:
+            How much of what is forgotten had been met before values were forgotten the last time, 0 to 1.
+        """
+        count = self.value_count
+        hashes = np.sort(self.values.entries[:count, HASH])
+        again = float(np.isin(hashes, self._forgotten, assume_unique=True).mean()) if count else 0.0
+        self._forgotten = hashes
+        self.values.slots.fill(-1)
+        self.used[VALUES] = self.used[LETTERS] = 0
+        self._recent.fill(ABSENT)
+        whats = self.cases.whats[: self.case_count]
+        whats[whats == GROUP] = FORGOTTEN  # groups are told by the numbers of values
+        return again
 
     def ask(self, width: int, *, layers: int) -> Asked:
         """Ask for so many columns; no member fills any yet."""

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from correlate.atoms import Matcher
-from correlate.regex import hyperscan_module
 from correlate.signatures import Signatures
 from sensor.flat_json import FLAT_FIRST, LineReader, Name, Tables
 from tests.correlate.test_signatures import ATOMS, REGEXES
@@ -66,9 +65,6 @@ def test_framed_texts_have_the_atoms_that_hold_for_each_alone(
     atoms: list[tuple[int, str, object]], one_pass: bool, some: list[str]
 ) -> None:
     signatures, alone = Signatures(atoms, one_pass=one_pass), Matcher(atoms, one_pass=False)
-    if not signatures.reads_bytes:
-        assert not one_pass or hyperscan_module() is None
-        return
     tables, numbers = _tables(list(some), by_number=False)
     spelled = tables.spelled(numbers)
     codes = signatures.signatures_framed(spelled.plain.data, spelled.folded.data, spelled.ends)

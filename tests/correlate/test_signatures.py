@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from correlate.atoms import Matcher, glob_regex
-from correlate.regex import Compiled, hyperscan_module
+from correlate.errors import CompileError
+from correlate.regex import Compiled, check_regex, hyperscan_module
 from correlate.signatures import Signatures, in_order
 
 ATOMS: list[tuple[int, str, Any]] = [
@@ -52,6 +54,31 @@ def test_long_texts_have_the_atoms_that_hold_for_each_alone(
         there = pl.Series("text", ["pad" * 4000, *[one for one in batch if one is not None]], dtype=pl.String)
         codes = signatures.encode_numbered(signatures.numbered(None, there))
         assert [signatures.sets[code] for code in codes] == [alone.holds(text) for text in there.to_list()]
+
+
+PIECES = ["a", "b", "-", ".", "[^a]", "[ab]", "[^-b]", "[^]a]", r"[\w-]", r"[^\d]", r"\d", r"\W", r"\S", r"\s", r"\b"]
+PIECES += ["^", "$", r"\z", r"\A", r"\B", r"\.", r"\{2}", r"\x02", "*", "+", "?", "{2}", "{1,2}", "{2,}", "|", "(", ")"]
+patterns_made = st.lists(st.sampled_from([*PIECES, "(?:", "(?i)"]), min_size=1, max_size=7).map("".join)
+
+
+@pytest.mark.skipif(hyperscan_module() is None, reason="needs Hyperscan")
+@given(
+    patterns=st.lists(st.tuples(patterns_made, st.sampled_from(["", "i", "s"])), min_size=1, max_size=4),
+    batch=st.lists(st.text("aAb1. -\n\x02\x03", max_size=8), min_size=1, max_size=6),
+)
+def test_patterns_looked_for_together_are_found_where_each_is_alone(
+    patterns: list[tuple[str, str]], batch: list[str]
+) -> None:
+    taken = []
+    for pattern, flags in patterns:
+        with suppress(CompileError):
+            check_regex(pattern, flags)
+            taken.append((pattern, flags))
+    assume(taken)
+    atoms: list[tuple[int, str, Any]] = [(number, "re", list(one)) for number, one in enumerate(taken)]
+    signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
+    codes = signatures.encode_values(batch)
+    assert [signatures.sets[code] for code in codes] == [alone.holds(text) for text in batch]
 
 
 @given(
