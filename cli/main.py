@@ -5,8 +5,6 @@ Command modules import only Typer and the standard library at the top, so that `
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 from typing import Annotated
 
@@ -27,6 +25,7 @@ from cli import (
     suppress_commands,
 )
 from cli.errors import guarded
+from cli.process import settle
 from cli.text import tr
 
 app = typer.Typer(
@@ -79,10 +78,7 @@ init.register(app)
 
 def main() -> None:
     """Entry point of the ``jianmen`` command."""
-    # Imports and tables make few cycles: looking for them as often as Python does costs a tenth of a short command.
-    gc.set_threshold(500_000, 20, 20)
-    # The sensor's tables are large and mostly untouched: huge pages would make them resident, a fifth more memory.
-    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
+    settle()
     debug = "--debug" in sys.argv
     sys.exit(guarded(lambda: app(standalone_mode=True), debug=debug))
 

@@ -351,8 +351,9 @@ class BlockSieve(Sieve):
         if what.rewrite is not None:
             return np.array(_codes(what, tables.texts(numbers)), np.int64)
         codes = np.empty(len(numbers), np.int64)
-        parts = np.cumsum(tables.sizes(numbers)) // _TOGETHER
-        edges = np.flatnonzero(np.diff(parts, prepend=-1, append=-1)).tolist()
+        edges = [0, len(numbers)]
+        if len(numbers) > 1 and (sizes := tables.sizes(numbers)).sum() > _TOGETHER:
+            edges = np.flatnonzero(np.diff(np.cumsum(sizes) // _TOGETHER, prepend=-1, append=-1)).tolist()
         for begin, end in pairwise(edges):
             here = slice(begin, end)
             some = tables.spelled(numbers[here])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from correlate.buffers import INLINE, VIEW, Texts
+from correlate.interned import once
 from correlate.regex import BEHIND, framed, hyperscan_module
 
 Numbers = npt.NDArray[np.int64]
@@ -97,7 +98,7 @@ class Literals:
             return _NONE, _NONE
         pieces = np.searchsorted(ends, places, side="left")
         width = len(self.literals)
-        pairs = np.unique(pieces * width + found)
+        pairs = once(pieces * width + found)
         return pairs // width, pairs % width
 
     def find_in(self, texts: Texts) -> tuple[Numbers, Numbers]:
@@ -239,7 +240,7 @@ class Patterns:
         if not len(found):
             return _NONE, _NONE, _NONE.astype(bool)
         width = len(self._sure)
-        pairs = np.unique(np.searchsorted(ends, places, side="left") * width + self._taken[found])
+        pairs = once(np.searchsorted(ends, places, side="left") * width + self._taken[found])
         pairs = pairs[: np.searchsorted(pairs, len(ends) * width)]
         return pairs // width, pairs % width, self._sure[pairs % width]
 

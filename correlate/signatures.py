@@ -10,16 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from correlate.atoms import Matcher, Value, glob_regex, text_of
 from correlate.buffers import exported
 from correlate.columns import ABSENT, NOTHING, Codes, NumberedTexts, distinct, elements, firsts
 from correlate.fold import fold
-from correlate.interned import Interned
+from correlate.interned import Held, Interned, once
 from correlate.memory import ENTRY, TEXT
 from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
 from correlate.scan import Literals, Patterns
@@ -28,40 +30,15 @@ Atoms = Iterable[tuple[int, str, Any]]
 """(number of the atom, operator, payload), see ``correlate.ir``."""
 
 _ODD = re.compile("[\\x02\\x03\\v]")  # see ``Patterns.find``
+_LETTERS = re.compile("[a-z]")  # large ones in a text are another text to a number
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
+_BETWEEN = "\x03\x02"
 _LONG_TEXT = 1 << 20
 _LONG = 200  # bytes of a text, on average, from which copying it costs more than looking for it where it lies
-_FEW = 48  # texts of which atoms are known, up to which a loop is faster than numpy
+_TRAITS = 1 << 13  # of texts that equality is asked of: size, last letter and one in the middle, mixed
 _NONE = np.zeros(0, np.int64)
 _TRUE = object()
 _FALSE = object()
-
-
-class _Held:
-    """Atoms that hold, by the place of the text."""
-
-    __slots__ = ("atoms", "parts", "places")
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[Codes, Codes]] = []
-        self.places: list[int] = []
-        self.atoms: list[int] = []
-
-    def add(self, place: int, atoms: Iterable[int]) -> None:
-        """Atoms of one text."""
-        for atom in atoms:
-            self.places.append(place)
-            self.atoms.append(atom)
-
-    def pairs(self, width: int) -> tuple[Codes, Codes]:
-        """Places, rising, and atoms below ``width``, rising within a place; no pair twice."""
-        parts = self.parts
-        if self.places:
-            parts = [*parts, (np.array(self.places, np.int64), np.array(self.atoms, np.int64))]
-        if not parts:
-            return _NONE, _NONE
-        pairs = np.unique(np.concatenate([places * width + atoms for places, atoms in parts]))
-        return pairs // width, pairs % width
 
 
 class Signatures(Interned):
@@ -85,7 +62,10 @@ class Signatures(Interned):
         regexes: list[tuple[int, str, Any]] = []
         self._letters: list[tuple[int, str]] = []
         self._sole: dict[int, tuple[str, Any]] = {}
+        spelled: list[tuple[str, int]] = []  # texts that stand for numbers and booleans
         for atom, op, payload in self._all:
+            if op == "bool" or (op == "num" and not _LETTERS.search(text_of(payload))):
+                spelled.append((text_of(payload), atom))
             if op == "eq":
                 self._equal.setdefault(payload, []).append(atom)
             elif op in ("contains", "containsc") and payload == "":
@@ -103,16 +83,13 @@ class Signatures(Interned):
             else:
                 rest.append((atom, op, payload))
         self._regexes: list[int] = []
-        self._weights = np.random.default_rng().integers(
-            1 << 63, size=max((atom for atom, _, _ in self._all), default=0) + 1
-        )
         if regexes and one_pass and hyperscan_module() is not None:
             self._regexes = [atom for atom, _, _ in regexes]
             self._sole.update({atom: (op, payload) for atom, op, payload in regexes})
         else:
             rest += regexes
         self._regex_atoms = np.array(self._regexes, np.int64)
-        self._present = frozenset(present)
+        self._in_all = frozenset(present)
         self._scanned_atoms = np.array([atom for atom, _, _ in self._scanned], np.int64)
         self._certain = np.array([sure for _, _, sure in self._scanned], bool)
         self.matcher = Matcher(rest, one_pass=False)
@@ -120,6 +97,10 @@ class Signatures(Interned):
             self._equal or self._regexes or self._scanned or self._letters
         )
         self._rest = any(op != "null" for _, op, _ in rest)
+        self._rest_of_texts = len([op for _, op, _ in rest if op != "null"]) > len(spelled)
+        self._equal_texts = {text: list(atoms) for text, atoms in self._equal.items()}
+        for text, atom in spelled:
+            self._equal_texts.setdefault(text, []).append(atom)
         framed = any(op in ("startswith", "endswith") for _, op, _ in self._all)
         native = one_pass and hyperscan_module() is not None
         self._bare = native and not (framed or self._equal or self._letters or self._rest) and bool(self._scanned)
@@ -127,12 +108,13 @@ class Signatures(Interned):
         self._confirm: dict[int, Regex] = {}
         self._literals: Literals | None = None
         self._whole: Matcher | None = None
+        self._traits: npt.NDArray[np.bool_] | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget all; signatures given before mean nothing after."""
-        self.start(self.matcher.absent)
-        self._by_bytes: dict[bytes, int] = {}
+        width = max((atom for atom, _, _ in self._all), default=0) + 1
+        self.start(self.matcher.absent, self._in_all, width)
         self._known: dict[Any, int] = {None: ABSENT}
         # Texts of columns: Polars numbers them from 0, and keeps them; here their signature by number.
         self._categories = pl.Categorical(pl.Categories.random())
@@ -194,41 +176,49 @@ class Signatures(Interned):
             self._by_number[texts.new_numbers] = self._signatures_in(texts.new)
         return self._by_number[texts.numbers]
 
-    def _signatures_in(self, texts: pl.Series) -> Sequence[int] | Codes:
-        """Signatures of the texts of a column without holes; long ones are searched where they lie, if that can be."""
-        if not self._bare or int(texts.str.len_bytes().sum()) < _LONG * len(texts):
-            return self.signatures_of(texts.to_list())
-        plain = texts.str.len_bytes() == texts.str.len_chars()
-        if self._regexes:
-            plain &= ~texts.str.contains("[\\x02\\x03\\x0b]")
-        odd = texts.filter(~plain)
-        found = self._where_they_lie(texts.filter(plain) if len(odd) else texts)
-        if not len(odd):
-            return found
+    def _signatures_in(self, texts: pl.Series) -> Codes:
+        """Signatures of the texts of a column without holes; no plain text is made into an object for it."""
         codes = np.empty(len(texts), np.int64)
-        there = plain.to_numpy()
-        codes[there] = found
-        codes[~there] = self.signatures_of(odd.to_list())
+        if not (self._equal_texts or self._scanned or self._regexes or self._letters):
+            codes[:] = self.signatures_of(texts.to_list())
+            return codes
+        sizes = texts.str.len_bytes()
+        plain = (sizes == texts.str.len_chars()) & ~texts.str.contains(_ODD.pattern)
+        if not plain.all():
+            there = plain.to_numpy()
+            codes[~there] = self.signatures_of(texts.filter(~plain).to_list())
+            codes[there] = self._signatures_in(texts.filter(plain))
+        elif self._bare and int(sizes.sum()) >= _LONG * len(texts):
+            codes[:] = self._where_they_lie(texts)
+        else:
+            ends = np.cumsum(sizes.to_numpy().astype(np.int64) + 2)
+            edges = np.flatnonzero(np.diff(ends // _LONG_TEXT, prepend=-1, append=-1)).tolist()
+            for begin, end in pairwise(edges):
+                framed = f"\x02{texts[begin:end].str.join(_BETWEEN)[0]}\x03".encode()
+                before = int(ends[begin - 1]) if begin else 0
+                codes[begin:end] = self.signatures_framed(
+                    memoryview(framed), memoryview(framed.lower()), ends[begin:end] - before
+                )
         return codes
 
     def _where_they_lie(self, texts: pl.Series) -> list[int]:
         """Signatures of texts of ASCII without vertical tabs and frames; literals are looked for where they lie."""
         self.prepare()
         literals = self._literals
-        held = _Held()
+        held = Held()
         with exported(texts.to_frame()) as columns:
             if literals is None or columns is None:
                 return self.signatures_of(texts.to_list())
             pieces = columns[texts.name]
             found = [literals.find_in(piece) for piece in pieces]
             width = len(self._scanned)
-            pairs = np.unique(np.concatenate([_NONE, *(rows * width + numbers for rows, numbers in found)]))
+            pairs = once(np.concatenate([_NONE, *(rows * width + numbers for rows, numbers in found)]))
             self._sort_out(pairs // width, pairs % width, lambda place: fold(texts[place]), held)
             if self._patterns is not None:
                 some = [part for piece in pieces for text in piece.each() for part in (b"\x02", text, b"\x03")]
                 sizes = texts.str.len_bytes().to_numpy().astype(np.int64)
                 self._find_patterns(b"".join(some), np.cumsum(sizes + 2), texts.__getitem__, held)
-        return list(self._interned(len(texts), held).tolist())
+        return list(self.intern_each(len(texts), held).tolist())
 
     def signatures_of(self, texts: list[str]) -> list[int]:
         """Signatures of texts, each once; the caller remembers them."""
@@ -251,16 +241,15 @@ class Signatures(Interned):
             ``int64[n]``.
         """
         self.prepare()
-        held = _Held()
+        held = Held()
         starts = [0, *ends.tolist()]
 
         def text(place: int, letters: memoryview = plain) -> str:
             return str(letters[starts[place] + 1 : starts[place + 1] - 1], "ascii")
 
-        if self._equal:
-            sizes = np.unique([len(one) + 2 for one in self._equal])
-            for place in np.flatnonzero(np.isin(np.diff(ends, prepend=0), sizes)).tolist():
-                if atoms := self._equal.get(text(place, folded)):
+        if self._equal_texts:
+            for place in np.flatnonzero(self._equal_traits()[_traits(folded, ends)]).tolist():
+                if atoms := self._equal_texts.get(text(place, folded)):
                     held.add(place, atoms)
         if self._literals is not None:
             self._sort_out(*self._literals.find(folded, ends), partial(text, letters=folded), held)
@@ -271,10 +260,19 @@ class Signatures(Interned):
                 held.parts.append((places, np.full(len(places), atom)))
         if self._patterns is not None:
             self._find_patterns(plain, ends, text, held)
-        if self._rest:
+        if self._rest_of_texts:
             for place in range(len(ends)):
                 held.add(place, self.matcher.holds(text(place)))
-        return self._interned(len(ends), held)
+        return self.intern_each(len(ends), held)
+
+    def _equal_traits(self) -> npt.NDArray[np.bool_]:
+        """Which traits of a text the texts have that equality is asked of."""
+        if self._traits is None:
+            some = [_bytes(f"\x02{one}\x03") for one in self._equal_texts]
+            ends = np.cumsum(np.fromiter(map(len, some), np.int64, len(some)))
+            self._traits = np.zeros(_TRAITS, np.bool_)
+            self._traits[_traits(b"".join(some), ends)] = True
+        return self._traits
 
     def encode_values(self, values: Sequence[Any]) -> Codes:
         """Signature of each of some values, as JSON has them: None is no value, a list has each of its elements."""
@@ -324,7 +322,7 @@ class Signatures(Interned):
 
     def _signatures(self, values: Sequence[Value]) -> list[int]:
         """Signature of each of some values that are new."""
-        held = _Held()
+        held = Held()
         if self._equal or self._scanned or self._regexes or self._letters:
             self.prepare()
             texts = [value if isinstance(value, str) else text_of(value) for value in values]
@@ -343,44 +341,9 @@ class Signatures(Interned):
         if self._rest:
             for place, value in enumerate(values):
                 held.add(place, self.matcher.holds(value))
-        return list(self._interned(len(values), held).tolist())
+        return list(self.intern_each(len(values), held).tolist())
 
-    def _interned(self, count: int, held: _Held) -> Codes:
-        """Signatures of texts."""
-        result = np.full(count, self.intern(self._present), np.int64)
-        places, atoms = held.pairs(len(self._weights))
-        if not len(places):
-            return result
-        starts = np.flatnonzero(np.diff(places, prepend=-1))
-        edges = np.append(starts, len(places))
-        alike = self._alike(atoms, edges) if len(starts) > _FEW else None
-        first, which = (np.arange(len(starts)),) * 2 if alike is None else alike
-        codes: list[int] = []
-        for begin, end in zip(edges[first].tolist(), edges[first + 1].tolist(), strict=True):
-            some = atoms[begin:end]
-            key = some.tobytes()
-            code = self._by_bytes.get(key)
-            if code is None:
-                code = self._by_bytes[key] = self.intern(self._present.union(some.tolist()))
-                self.remembered += ENTRY + len(key)
-            codes.append(code)
-        result[places[starts]] = np.array(codes, np.int64)[which]
-        return result
-
-    def _alike(self, atoms: Codes, edges: Codes) -> tuple[Codes, Codes] | None:
-        """Which of some lists of atoms, one behind the other, are the first of their like, and which each is like.
-
-        None if sums of random weights do not tell them apart, which is as good as never.
-        """
-        sums = np.add.reduceat(self._weights[atoms], edges[:-1])
-        _, first, which = np.unique(sums, return_index=True, return_inverse=True)
-        sizes = np.diff(edges)
-        if (sizes != sizes[first][which]).any():
-            return None
-        model = np.arange(len(atoms)) + np.repeat(edges[:-1][first][which] - edges[:-1], sizes)
-        return (first, which) if (atoms == atoms[model]).all() else None
-
-    def _scan(self, values: Sequence[Value], folded: Sequence[str], held: _Held) -> None:
+    def _scan(self, values: Sequence[Value], folded: Sequence[str], held: Held) -> None:
         """Look for literals."""
         literals = self._literals
         if literals is None:
@@ -404,7 +367,7 @@ class Signatures(Interned):
             self._sort_out(places + begin, found, folded.__getitem__, held)
             begin = end
 
-    def _sort_out(self, places: Codes, found: Codes, folded: Callable[[int], str], held: _Held) -> None:
+    def _sort_out(self, places: Codes, found: Codes, folded: Callable[[int], str], held: Held) -> None:
         """Take in literals that were found, if they are sure or hold."""
         certain = self._certain[found]
         held.parts.append((places[certain], self._scanned_atoms[found[certain]]))
@@ -413,7 +376,7 @@ class Signatures(Interned):
             if self._holds(atom, folded(place)):
                 held.add(place, (atom,))
 
-    def _look_for_patterns(self, texts: Sequence[str], held: _Held) -> None:
+    def _look_for_patterns(self, texts: Sequence[str], held: Held) -> None:
         """Look for patterns in any texts."""
         odd = [place for place, text in enumerate(texts) if not text.isascii() or _ODD.search(text)]
         for place in odd:
@@ -428,7 +391,7 @@ class Signatures(Interned):
         plain: bytes | memoryview,
         ends: Codes,
         text: Callable[[int], str],
-        held: _Held,
+        held: Held,
         those: Sequence[int] | None = None,
     ) -> None:
         """Look for patterns, see ``Patterns.find``; ``those`` are the places of the texts if they are not all."""
@@ -462,6 +425,14 @@ class Signatures(Interned):
         if self._whole is None:
             self._whole = Matcher(self._all, one_pass=False)
         return self._whole.holds(value)
+
+
+def _traits(letters: bytes | memoryview, ends: Codes) -> Codes:
+    """What equal texts share, below ``_TRAITS``."""
+    data = np.frombuffer(letters, np.uint8)
+    sizes = ends.copy()
+    sizes[1:] -= ends[:-1]
+    return (257 * sizes + 31 * data[ends - 2].astype(np.int64) + data[ends - 1 - (sizes >> 1)]) & (_TRAITS - 1)
 
 
 def in_order(parts: Sequence[Any], text: str) -> bool:

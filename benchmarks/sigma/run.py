@@ -28,13 +28,14 @@ from dataclasses import replace
 from itertools import starmap
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import others
 import peer
 import polars as pl
 
+from cli.process import settle
 from correlate.detect import Detector
 from correlate.ir import RuleSet
 from correlate.lines import SievedLines
@@ -48,6 +49,7 @@ Hits = set[tuple[str, str]]
 Block = tuple[bytes, int]
 _BLOCK = 8 << 20
 _SHOWN = 12
+_KEPT = frozenset({"EventID", "event_id", "Channel", "channel", "log_name", "@timestamp", "EventTime"})
 
 
 def prepared(path: Path, limit: int, into: Path, *, unique: bool, without: Sequence[str] = ()) -> int:
@@ -70,17 +72,23 @@ def prepared(path: Path, limit: int, into: Path, *, unique: bool, without: Seque
                 for name in without:
                     event.pop(name, None)
                 if unique:
-                    kept = ("EventID", "Channel", "@timestamp", "EventTime")
-                    event = {
-                        key: f"{value[:6]}{number:x}{value[6:]}"
-                        if isinstance(value, str) and key not in kept
-                        else value
-                        for key, value in event.items()
-                    }
+                    event = _numbered(event, number)
                 line = orjson.dumps(event) + b"\n"
             out.write(line)
             count += 1
     return count
+
+
+def _numbered(event: dict[str, Any], number: int) -> dict[str, Any]:
+    """The event with a number in every text but those that say what kind of event it is, and when."""
+    return {
+        key: _numbered(value, number)
+        if isinstance(value, dict)
+        else f"{value[:6]}{number:x}{value[6:]}"
+        if isinstance(value, str) and key not in _KEPT
+        else value
+        for key, value in event.items()
+    }
 
 
 def blocks(path: Path) -> Iterator[Block]:
@@ -171,7 +179,7 @@ _Result = TypeVar("_Result")
 
 def apart(work: Callable[..., _Result], *of: Path) -> _Result:
     """Do it in a new process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=settle) as pool:
         return pool.submit(work, *of).result()
 
 
@@ -205,6 +213,7 @@ def main() -> None:
     for name, words in others.NEEDS.items():
         parser.add_argument(f"--{name}", type=Path, nargs=2, metavar=words, help="to run beside (see others.py)")
     wanted = parser.parse_args()
+    settle()
     with tempfile.TemporaryDirectory() as name:
         kept = Path(name)
         events, made = kept / "events.jsonl", kept / "tables"

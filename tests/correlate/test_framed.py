@@ -16,7 +16,9 @@ from sensor.flat_json import FLAT_FIRST, LineReader, Name, Tables
 from tests.correlate.test_signatures import ATOMS, REGEXES
 
 EQUAL = [(20, "eq", "needle"), (21, "eq", ""), (22, "eq", 'a"b'), (23, "contains", "d"), (24, "contains", "\\")]
+SPELLED = [(40, "num", 12), (41, "bool", True), (42, "bool", False), (43, "num", 1e20), (44, "num", -1.5)]
 FRAMED = [(30, "startswith", "need"), (31, "endswith", "cd"), (32, "endswith", "\n"), (33, "startswith", "/")]
+NUMBERS = ["12", "True", "false", "1e+20", "1E+20", "-1.5"]
 WORDS = ["needle", "NEEDLE", "ab", " ", "cd", "\\Temp\\", "\n", '"', "/", "x", "a", "\x02", "\x03", "\v", "ß", "z" * 70]
 texts = st.lists(st.sampled_from(WORDS), max_size=9).map("".join)
 values = st.one_of(
@@ -59,8 +61,8 @@ def test_texts_are_spelled_as_a_parser_spells_them(some: list[object], by_number
 
 
 @pytest.mark.parametrize("one_pass", [True, False])
-@pytest.mark.parametrize("atoms", [ATOMS, ATOMS + REGEXES, EQUAL, ATOMS + EQUAL + FRAMED])
-@given(some=st.lists(texts.filter(str.isascii), min_size=1, max_size=12))
+@pytest.mark.parametrize("atoms", [ATOMS, ATOMS + REGEXES, EQUAL, ATOMS + EQUAL + FRAMED, SPELLED])
+@given(some=st.lists(st.one_of(texts.filter(str.isascii), st.sampled_from(NUMBERS)), min_size=1, max_size=12))
 def test_framed_texts_have_the_atoms_that_hold_for_each_alone(
     atoms: list[tuple[int, str, object]], one_pass: bool, some: list[str]
 ) -> None:
