@@ -8,7 +8,7 @@ case that is new is decided. What the kernels call odd goes through the sieve li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
@@ -149,6 +149,14 @@ class _Group:
 _ALONE = _Group("", ALONE)
 
 
+@dataclass(slots=True)
+class _Fillings:
+    """What fills a field, by the name of the member; ``known`` names were asked about."""
+
+    by_name: dict[int, list[tuple[int, int, Rewrite | None]]] = field(default_factory=dict)
+    known: int = 0
+
+
 class BlockSieve(Sieve):
     """Tells which lines of a block need to be read."""
 
@@ -169,7 +177,7 @@ class BlockSieve(Sieve):
         self._by_number: list[_Questions] = []
         self._whats: list[_What] = []
         self._what_numbers: dict[tuple[int, str, Rewrite | None], int] = {}
-        self._fillings: dict[tuple[int, int, str], list[tuple[int, int, Rewrite | None]]] = {}
+        self._fillings: dict[tuple[int, str], _Fillings] = {}
         self._targets_of: dict[tuple[int, int], list[_Target]] = {}
         self._seen_values = self._seen_cases = 0
         self._room = _ROOM
@@ -308,8 +316,9 @@ class BlockSieve(Sieve):
         best: tuple[int, int, str] | None = None
         data = lines.text
         first, last = lines.first[row : row + 2].tolist()
+        filled = self._filled(questions, field)
         for member, name in enumerate(lines.names[first:last].tolist(), first):
-            for layer, rank, rewrite in self._filled(questions, name, field):
+            for layer, rank, rewrite in filled.get(name, ()):
                 if best is None or (layer, rank) < best[:2]:
                     text = text_of(orjson.loads(data[lines.values[0, member] : lines.values[1, member]].tobytes()))
                     if text is not None and rewrite is not None:
@@ -318,17 +327,20 @@ class BlockSieve(Sieve):
                         best = layer, rank, text
         return None if best is None else best[2]
 
-    def _filled(self, questions: _Questions, name: int, field: str) -> list[tuple[int, int, Rewrite | None]]:
-        """Layers, ranks and rewritings by which a member fills a field."""
-        key = questions.asked.number, name, field
-        found = self._fillings.get(key)
-        if found is None:
-            found = self._fillings[key] = [
+    def _filled(self, questions: _Questions, field: str) -> Mapping[int, Sequence[tuple[int, int, Rewrite | None]]]:
+        """Names of the members that fill a field, to layers, ranks and rewritings."""
+        key = questions.asked.number, field
+        found = self._fillings.setdefault(key, _Fillings())
+        for name in range(found.known, len(self._reader.names.paths)):
+            fills = [
                 (layer, rank, rewrite)
                 for layer, target, rank, rewrite in self._all_targets(questions, name)
                 if target == field and rank is not None
             ]
-        return found
+            if fills:
+                found.by_name[name] = fills
+        found.known = len(self._reader.names.paths)
+        return found.by_name
 
     def _look_at_values(self) -> None:
         """Find the codes of new values."""

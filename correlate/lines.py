@@ -169,8 +169,8 @@ class Sieve:
 
     def bound(self) -> bool:
         """Forget shapes when they are many, or when a plan has emptied its tables: whether that was so."""
-        for plan, _, _ in self._plans.values():
-            plan.bound()  # any of those that share their memory may forget
+        for memory in {id(plan.memory): plan.memory for plan, _, _ in self._plans.values()}.values():
+            memory.bound()  # any of the plans that share it may forget
         stale = any(plan.resets != resets for plan, resets, _ in self._plans.values())
         if stale or len(self._shapes) > _SHAPES:
             self._plans.clear()

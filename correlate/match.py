@@ -44,6 +44,8 @@ _PIECES = frozenset({"contains", "startswith", "endswith", "glob", "re"})
 _LAYOUT = "\0layout"  # no field is called so
 MEMORY = 512 << 20
 """Bytes that plans remember together where nobody says otherwise."""
+_NO_CODES = np.zeros(0, np.bool_)
+_NO_SETS = [frozenset[int]()] * (NOTHING + 1)
 _PRIOR = {"null": 1000.0, "part": 50.0, "cmp": 20.0, "bool": 20.0}
 
 
@@ -127,16 +129,41 @@ class Kind:
             if atom in prices:
                 prices[atom] += 100.0 * seen
         self._by_witness, self._always = index(self.trees, prices.__getitem__)
+        self._tells: dict[int, npt.NDArray[np.bool_]] = {}
+
+    def undecided(
+        self, vectors: npt.NDArray[np.int32], sets: Sequence[Sequence[frozenset[int]]]
+    ) -> npt.NDArray[np.bool_]:
+        """Which of some cases ``decide`` has to look at: in the others no witness of any rule holds.
+
+        Args:
+            vectors: As for ``Plan.decided``.
+            sets: Of each of the ``fields`` and of keywords, signature to the atoms that hold.
+        """
+        if self._always:
+            return np.ones(len(vectors), np.bool_)
+        found = np.zeros(len(vectors), np.bool_)
+        for place, of_field in enumerate(sets):
+            tells = self._tells.get(place, _NO_CODES)
+            if len(tells) < len(of_field):
+                more = [not self._by_witness.keys().isdisjoint(holds) for holds in of_field[len(tells) :]]
+                tells = self._tells[place] = np.concatenate([tells, np.array(more, np.bool_)])
+            found |= tells[vectors[:, place]]
+        for place, (atom, *_) in enumerate(self.references, len(sets)):
+            if atom in self._by_witness:
+                found |= vectors[:, place] > NOTHING
+        return found
 
     def decide(self, true: set[int], seconds: list[float]) -> tuple[int, ...]:
         """Rules that match where exactly these atoms hold; adds up the time of each."""
-        self._seen.update(true)
-        self._new_cases += 1
-        if self._new_cases in _LEARN_AT:
-            self._choose_witnesses()
+        if self._new_cases < _LEARN_AT[-1]:
+            self._seen.update(true)
+            self._new_cases += 1
+            if self._new_cases in _LEARN_AT:
+                self._choose_witnesses()
         candidates = set(self._always)
-        for atom in true:
-            candidates.update(self._by_witness.get(atom, ()))
+        for atom in true & self._by_witness.keys():
+            candidates.update(self._by_witness[atom])
         found: list[int] = []
         before = perf_counter()
         for rule in sorted(candidates):
@@ -337,6 +364,11 @@ class Plan:
         words = self.keywords.remembered if self.keywords is not None else 0
         return self._kept + words + sum(column.remembered for column in self.columns.values())
 
+    @property
+    def memory(self) -> Memory:
+        """The bound of what is remembered."""
+        return self._memory
+
     def bound(self) -> None:
         """Empty tables if they are full, here or in plans that share the memory; call between batches."""
         self._memory.bound()
@@ -486,14 +518,16 @@ class Plan:
         raw = vectors.tobytes()
         width = vectors.shape[1] * vectors.itemsize
         known = kind.cases
-        found: list[tuple[int, ...]] = []
-        for case in range(len(vectors)):
+        found: list[tuple[int, ...]] = [()] * len(vectors)
+        words = _NO_SETS if self.keywords is None else self.keywords.sets
+        sets = [*(self.columns[field].sets for field in kind.fields), words]
+        for case in np.flatnonzero(kind.undecided(vectors, sets)).tolist():
             key = raw[case * width : (case + 1) * width]
             rules = known.get(key)
             if rules is None:
                 rules = known[key] = kind.decide(self._true(kind, vectors[case].tolist()), self.seconds)
                 self._kept += ENTRY + len(key) + 8 * len(rules)
-            found.append(rules)
+            found[case] = rules
         return found
 
     def _true(self, kind: Kind, vector: Sequence[int]) -> set[int]:

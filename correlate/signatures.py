@@ -32,6 +32,7 @@ Atoms = Iterable[tuple[int, str, Any]]
 _ODD = re.compile("[\\x02\\x03\\v]")  # see ``Patterns.find``
 _LETTERS = re.compile("[a-z]")  # large ones in a text are another text to a number
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
+_SOME = 100  # texts from which asking Polars costs less than making objects
 _BETWEEN = "\x03\x02"
 _LONG_TEXT = 1 << 20
 _LONG = 200  # bytes of a text, on average, from which copying it costs more than looking for it where it lies
@@ -179,11 +180,15 @@ class Signatures(Interned):
     def _signatures_in(self, texts: pl.Series) -> Codes:
         """Signatures of the texts of a column without holes; no plain text is made into an object for it."""
         codes = np.empty(len(texts), np.int64)
-        if not (self._equal_texts or self._scanned or self._regexes or self._letters):
+        if len(texts) < _SOME or not (self._equal_texts or self._scanned or self._regexes or self._letters):
             codes[:] = self.signatures_of(texts.to_list())
             return codes
-        sizes = texts.str.len_bytes()
-        plain = (sizes == texts.str.len_chars()) & ~texts.str.contains(_ODD.pattern)
+        sizes, letters, odd = texts.to_frame("text").select(
+            pl.col("text").str.len_bytes().alias("bytes"),
+            pl.col("text").str.len_chars().alias("letters"),
+            pl.col("text").str.contains(_ODD.pattern).alias("odd"),
+        )
+        plain = (sizes == letters) & ~odd
         if not plain.all():
             there = plain.to_numpy()
             codes[~there] = self.signatures_of(texts.filter(~plain).to_list())
