@@ -19,6 +19,7 @@ import orjson
 from correlate.keywords import Keywords
 from correlate.lines import DEEP_NAMES, OTHERWISE, PLAIN, REWRITTEN, UNNAMED, PlanOf, Sieve, compared, judged, kind_of
 from correlate.match import Kind, Plan
+from correlate.words import Words
 from event.channels import SECURITY, dataset_of
 from sensor.flat_json import (
     ABSENT,
@@ -44,7 +45,7 @@ from sensor.flat_json import (
     Tables,
 )
 from sensor.parsers.windows import text_of
-from sensor.windows_names import DIRECTIONS, INTEGRITY, together
+from sensor.windows_names import DIRECTIONS, INTEGRITY, takes_part, together
 from sensor.windows_records import DATA, MOST_MEMBERS, beat_paths, beat_target, flat_target
 
 I64 = npt.NDArray[np.int64]
@@ -52,7 +53,6 @@ I32 = npt.NDArray[np.int32]
 Rewrite = Callable[[str], str | None]
 _Target = tuple[int, str | None, int | None, Rewrite | None]
 
-_SOME = 0.4  # of a block from which all of it is searched rather than lines copied out of it
 _TOGETHER = 1 << 20  # bytes of new values that are looked at at once
 _FIRST_WHAT = 2
 _ROOM = 32 << 20  # bytes of values that are remembered at first: about what a processor's cache holds
@@ -166,12 +166,13 @@ class BlockSieve(Sieve):
         self._reader = LineReader(_names())
         self._tables = Tables(self._reader.names.seed)
         self._sharing: set[int] = set()
-        self._words: dict[str, Words | None] = {}
         self._forget()
 
     def _forget(self) -> None:
         self._tables.clear()
-        self._words.clear()
+        self._words: Words | None = None
+        self._keywords: list[Keywords] = []
+        self._places: dict[str, int] = {}
         self._groups: dict[int, _Group] = {}
         self._questions: dict[tuple[int, str, bool], _Questions] = {}
         self._by_number: list[_Questions] = []
@@ -290,13 +291,13 @@ class BlockSieve(Sieve):
                 outcomes[some[matched]] = READ
 
     def _members(self, lines: Lines, questions: _Questions, row: int) -> dict[str, str | None] | None:
-        """The members of a line by target, None if two have the same."""
+        """The members of a line that are put together, by target; None if two have the same."""
         found: dict[str, str | None] = {}
         data = lines.text
         first, last = lines.first[row : row + 2].tolist()
         for member, name in enumerate(lines.names[first:last].tolist(), first):
             for layer, target, rank, _ in self._all_targets(questions, name):
-                if layer or target is None or rank is None:
+                if layer or target is None or rank is None or not (target in questions.made or takes_part(target)):
                     continue
                 if target in found:
                     return None
@@ -450,59 +451,28 @@ class BlockSieve(Sieve):
 
     def _search(self, data: bytes, lines: Lines, groups: I32, keep: npt.NDArray[np.bool_]) -> None:
         """Keep the lines that keywords can be in."""
-        by_dataset: dict[str, list[int]] = {}
+        of_groups = np.full(max(self._groups, default=0) + 2, -1, np.int64)  # the last is for ABSENT
         for number, group in self._groups.items():
             if group.keywords:
-                by_dataset.setdefault(group.dataset, []).append(number)
-        places = np.full(max(self._groups, default=0) + 2, -1, np.int32)  # the last is for ABSENT
-        for place, numbers in enumerate(by_dataset.values()):
-            places[numbers] = place
-        of_lines = places[groups]
-        for place, dataset in enumerate(by_dataset):
-            rows = np.flatnonzero(of_lines == place)
-            words = self._words_of(dataset)
-            if words is not None and len(rows):
-                keep[words.suspects(data, lines, rows)] = True
+                of_groups[number] = self._place_of(group.dataset)
+        places = of_groups[groups]
+        if (places >= 0).any():
+            if self._words is None:
+                self._words = Words(self._keywords)
+            keep[self._words.suspects(data, lines, places)] = True
 
-    def _words_of(self, dataset: str) -> Words | None:
-        if dataset not in self._words:
+    def _place_of(self, dataset: str) -> int:
+        """Whose keywords those of a dataset are, -1 if it has none."""
+        place = self._places.get(dataset)
+        if place is None:
             planned = self.plan(dataset)
             words = None if planned is None else planned[0].keywords
-            self._words[dataset] = None if words is None else Words(words)
-        return self._words[dataset]
-
-
-class Words:
-    """Tells in which lines of a block a keyword can be; compare ``Keywords.suspects``."""
-
-    def __init__(self, keywords: Keywords) -> None:
-        """Prepare one pass over the keywords of a dataset."""
-        self._keywords = keywords
-
-    def suspects(self, data: bytes, lines: Lines, rows: I64) -> I64:
-        """Those of some lines that a keyword can be in."""
-        begins, ends = lines.begins[rows], lines.ends[rows]
-        plain = np.zeros(len(lines.ends), bool)
-        size = int((ends - begins).sum())
-        if size >= _SOME * len(data):
-            found = self._keywords.suspects(data, lines.ends + 1, plain, lines.flag(4))
-            found = np.intersect1d(found, rows, assume_unique=True)
-        else:
-            pieces = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-            last = np.cumsum(ends - begins + 1)
-            found = rows[self._keywords.suspects(b"\n".join(pieces), last, plain[rows], lines.flag(4)[rows])]
-        spelled = rows[lines.flag(1)[rows]]
-        if not len(spelled):
-            return found
-        # Letters by their numbers and slashes with a backslash before them: spelled as we spell them.
-        begins, ends = lines.begins[spelled], lines.ends[spelled]
-        pieces = [
-            orjson.dumps(orjson.loads(data[begin:end]))
-            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
-        ]
-        ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)) + 1)
-        more = self._keywords.suspects(b"\n".join(pieces), ends, plain[spelled])
-        return np.concatenate([found, spelled[more]])
+            place = -1 if words is None else len(self._keywords)
+            if words is not None:
+                self._keywords.append(words)
+                self._words = None
+            self._places[dataset] = place
+        return place
 
 
 def _targets(questions: _Questions, path: tuple[str, ...]) -> Iterator[_Target]:

@@ -219,6 +219,13 @@ class Keywords(Interned):
             for place in np.flatnonzero((series == number).fill_null(False).to_numpy()).tolist():
                 yield place, atoms
 
+    @property
+    def spellings(self) -> Sequence[bytes] | None:
+        """What lines of JSON are searched for in small letters, in stead of each keyword; None if that is not all."""
+        if self._everywhere or self._has_numbers:
+            return None
+        return [json_spelling(_window(run)) for run in self._runs]
+
     def _lines_pass(self) -> Literals:
         if self._json_pass is None:
             literals = [json_spelling(_window(run)) for run in self._runs]

@@ -131,6 +131,14 @@ def _unnamed(frame: pl.DataFrame, have: set[str]) -> pl.DataFrame:
     return frame.with_columns(_FIRST(options).alias(DATA + "Data")) if options else frame
 
 
+_TAKEN = frozenset(DATA + name for name in ("SubjectDomainName", "SubjectUserName", "ObjectName", "ObjectValueName"))
+
+
+def takes_part(target: str) -> bool:
+    """Whether ``together`` looks at a member of this target, beside the fields themselves."""
+    return target in _TAKEN or target == "message" or target.startswith(DATA + "param")
+
+
 def together(dataset: str, code: str, field: str, members: Mapping[str, str | None]) -> str | None:
     """What ``derived`` makes of several members of one record, in fields whose own member comes first.
 
