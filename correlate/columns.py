@@ -43,7 +43,7 @@ class NumberedTexts:
 
     Attributes:
         rows: Where they stand in the column, ``int64[n]``; None: it has no holes.
-        series: The texts.
+        series: The column.
         numbers: ``int64[n]``, from 0.
         known: How many numbers there were before.
         new_numbers: The others.
@@ -56,6 +56,10 @@ class NumberedTexts:
     known: int
     new_numbers: Codes
     new: pl.Series
+
+    def at(self, places: Codes) -> pl.Series:
+        """The texts of some of them."""
+        return self.series[places if self.rows is None else self.rows[places]]
 
 
 def firsts(numbers: Codes, marked: npt.NDArray[np.bool_]) -> Codes:

@@ -135,7 +135,7 @@ class Keywords(Interned):
                 numbers, texts = column.new_numbers, column.new
             else:  # some were numbered in a batch whose texts were not searched
                 first = firsts(column.numbers, table[column.numbers] < 0)
-                numbers, texts = column.numbers[first], column.series.gather(first)
+                numbers, texts = column.numbers[first], column.at(first)
             if len(numbers):
                 new.append(texts.rename("texts"))
                 places.append((name, numbers))

@@ -424,7 +424,9 @@ class Plan:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
         schema = events.schema
-        numbered = {field: self._numbered_texts(events[field]) for field in asked if schema[field] == pl.String}
+        of_text = [field for field in asked if schema[field] == pl.String]
+        numbers = events.select(self.columns[field].numbering(field) for field in of_text)
+        numbered = {field: self.columns[field].numbered(events[field], numbers[field]) for field in of_text}
         words = self._words(events, kinds, numbered)
         codes_of = {
             field: self._codes(self.columns[field], numbered[field], height)
@@ -541,15 +543,6 @@ class Plan:
             if code > NOTHING:
                 true.add(atom)
         return true
-
-    def _numbered_texts(self, series: pl.Series) -> NumberedTexts:
-        """The texts of a column, and their numbers."""
-        rows = None
-        if series.null_count():
-            there = series.is_not_null()
-            rows = np.flatnonzero(there.to_numpy())
-            series = series.filter(there)
-        return self.columns[series.name].numbered(rows, series)
 
     def _codes(self, column: Signatures, texts: NumberedTexts, height: int) -> Codes:
         """Signatures of a column."""

@@ -31,6 +31,8 @@ Atoms = Iterable[tuple[int, str, Any]]
 
 _ODD = re.compile("[\\x02\\x03\\v]")  # see ``Patterns.find``
 _LETTERS = re.compile("[a-z]")  # large ones in a text are another text to a number
+NO_NUMBER = (1 << 32) - 1
+"""Of a row without a text."""
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
 _SOME = 100  # texts from which asking Polars costs less than making objects
 _BETWEEN = "\x03\x02"
@@ -153,26 +155,34 @@ class Signatures(Interned):
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
-    def numbered(self, rows: Codes | None, texts: pl.Series) -> NumberedTexts:
-        """Number the texts of a column without holes.
+    def numbering(self, name: str) -> pl.Expr:
+        """Numbers of the texts of a column, ``NO_NUMBER`` where there is none, for ``numbered``."""
+        return pl.col(name).cast(self._categories).to_physical().cast(pl.UInt32).fill_null(NO_NUMBER)
+
+    def numbered(self, column: pl.Series, raw: pl.Series) -> NumberedTexts:
+        """The texts of a column and their numbers.
 
         Args:
-            rows: Where they stand in a column with holes; None: it has none.
-            texts: The column.
+            column: It may have holes.
+            raw: What ``numbering`` made of it.
         """
-        numbers = texts.cast(self._categories).to_physical().to_numpy().astype(np.int64)
+        numbers = raw.to_numpy()
+        there = numbers != NO_NUMBER
+        rows = None if there.all() else np.flatnonzero(there)
+        numbers = (numbers if rows is None else numbers[rows]).astype(np.int64)
         known = len(self._by_number)
         if int(numbers.max(initial=-1)) < known:
-            return NumberedTexts(rows, texts, numbers, known, _NONE, texts.clear())
+            return NumberedTexts(rows, column, numbers, known, _NONE, column.clear())
         first = firsts(numbers, numbers >= known)
-        return NumberedTexts(rows, texts, numbers, known, numbers[first], texts.gather(first))
+        new = column[first if rows is None else rows[first]]
+        return NumberedTexts(rows, column, numbers, known, numbers[first], new)
 
     def encode_numbered(self, texts: NumberedTexts) -> Codes:
         """Signature of each text that ``numbered`` has numbered, ``int64[n]``."""
         if len(texts.new_numbers):
             top = int(texts.new_numbers.max()) + 1
             more = top - len(self._by_number)
-            self.remembered += more * TEXT + int(texts.new.str.len_bytes().sum())
+            self.remembered += more * TEXT
             self._by_number = np.concatenate([self._by_number, np.full(more, NOTHING, np.int64)])
             self._by_number[texts.new_numbers] = self._signatures_in(texts.new)
         return self._by_number[texts.numbers]
@@ -181,13 +191,16 @@ class Signatures(Interned):
         """Signatures of the texts of a column without holes; no plain text is made into an object for it."""
         codes = np.empty(len(texts), np.int64)
         if len(texts) < _SOME or not (self._equal_texts or self._scanned or self._regexes or self._letters):
-            codes[:] = self.signatures_of(texts.to_list())
+            objects = texts.to_list()
+            codes[:] = self.signatures_of(objects)
+            self.remembered += sum(map(len, objects))
             return codes
         sizes, letters, odd = texts.to_frame("text").select(
             pl.col("text").str.len_bytes().alias("bytes"),
             pl.col("text").str.len_chars().alias("letters"),
             pl.col("text").str.contains(_ODD.pattern).alias("odd"),
         )
+        self.remembered += int(sizes.sum())
         plain = (sizes == letters) & ~odd
         if not plain.all():
             there = plain.to_numpy()
@@ -506,4 +519,4 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-__all__ = ["Atoms", "Signatures"]
+__all__ = ["NO_NUMBER", "Atoms", "Signatures"]

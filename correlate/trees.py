@@ -7,6 +7,7 @@ be True or False.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from correlate.ir import Node
@@ -103,16 +104,31 @@ class Tree:
     def _cheapest(self, cost: Callable[[int], float | None]) -> tuple[Witness, float]:
         if self.kind == "not":
             return None, 0.0
-        priced = [(frozenset({leaf}), cost(leaf)) for leaf in self.leaves]
-        options = [(one, price) for one, price in priced if price is not None]
-        options += [
-            (one, price) for one, price in (child._cheapest(cost) for child in self.children) if one is not None
-        ]
-        if self.kind == "or":
-            if len(options) < len(self.leaves) + len(self.children):
-                return None, 0.0
-            return frozenset().union(*(one for one, _ in options)), sum(price for _, price in options)
-        return min(options, key=lambda one: one[1]) if options else (None, 0.0)
+        best: Witness = None
+        least, total = inf, 0.0
+        either = self.kind == "or"
+        for leaf in self.leaves:
+            price = cost(leaf)
+            if price is None:
+                if either:
+                    return None, 0.0
+            elif either:
+                total += price
+            elif price < least:
+                best, least = frozenset({leaf}), price
+        parts = [self.leaves]
+        for child in self.children:
+            one, price = child._cheapest(cost)
+            if either:
+                if one is None:
+                    return None, 0.0
+                parts.append(one)
+                total += price
+            elif one is not None and price < least:
+                best, least = one, price
+        if either:
+            return frozenset().union(*parts), total
+        return (None, 0.0) if best is None else (best, least)
 
 
 def index(

@@ -52,7 +52,8 @@ def test_long_texts_have_the_atoms_that_hold_for_each_alone(
     signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
     for batch in batches:
         there = pl.Series("text", ["pad" * 4000, *[one for one in batch if one is not None]], dtype=pl.String)
-        codes = signatures.encode_numbered(signatures.numbered(None, there))
+        raw = there.to_frame().select(signatures.numbering("text"))["text"]
+        codes = signatures.encode_numbered(signatures.numbered(there, raw))
         assert [signatures.sets[code] for code in codes] == [alone.holds(text) for text in there.to_list()]
 
 
