@@ -42,6 +42,7 @@ from sensor.flat_json import (
     LineReader,
     Lines,
     Name,
+    Spelled,
     Tables,
 )
 from sensor.parsers.windows import text_of
@@ -179,7 +180,7 @@ class BlockSieve(Sieve):
         self._whats: list[_What] = []
         self._what_numbers: dict[tuple[int, str, Rewrite | None], int] = {}
         self._fillings: dict[tuple[int, str], _Fillings] = {}
-        self._targets_of: dict[tuple[int, int], list[_Target]] = {}
+        self._parts_of: dict[int, tuple[int, dict[int, list[str]]]] = {}
         self._seen_values = self._seen_cases = 0
         self._room = _ROOM
 
@@ -275,9 +276,7 @@ class BlockSieve(Sieve):
             here = np.flatnonzero(asked == number)
             some = rows[here]
             outcomes[some] = PASS
-            texts = {
-                name: [self._text(lines, questions, row, name) for row in some.tolist()] for name in compared(kind)
-            }
+            texts = self._texts(lines, questions, some, compared(kind))
             vectors = self._tables.vectors(cases[here].astype(np.int64), questions.asked.width)
             codes = _by_field(kind, vectors)
             made = np.flatnonzero(vectors[:, -1])
@@ -293,40 +292,51 @@ class BlockSieve(Sieve):
     def _members(self, lines: Lines, questions: _Questions, row: int) -> dict[str, str | None] | None:
         """The members of a line that are put together, by target; None if two have the same."""
         found: dict[str, str | None] = {}
-        data = lines.text
         first, last = lines.first[row : row + 2].tolist()
+        parts = self._parts(questions)
         for member, name in enumerate(lines.names[first:last].tolist(), first):
-            for layer, target, rank, _ in self._all_targets(questions, name):
-                if layer or target is None or rank is None or not (target in questions.made or takes_part(target)):
-                    continue
+            for target in parts.get(name, ()):
                 if target in found:
                     return None
-                value = data[lines.values[0, member] : lines.values[1, member]].tobytes()
+                value = lines.text[lines.values[0, member] : lines.values[1, member]].tobytes()
                 found[target] = text_of(orjson.loads(value))
         return found
 
-    def _all_targets(self, questions: _Questions, name: int) -> list[_Target]:
-        key = questions.asked.number, name
-        found = self._targets_of.get(key)
-        if found is None:
-            found = self._targets_of[key] = list(_targets(questions, self._reader.names.paths[name]))
-        return found
+    def _parts(self, questions: _Questions) -> Mapping[int, Sequence[str]]:
+        """Names of the members that are put together, to their targets."""
+        known, parts = self._parts_of.get(questions.asked.number, (0, {}))
+        paths = self._reader.names.paths
+        if known < len(paths):
+            for name in range(known, len(paths)):
+                targets = [
+                    target
+                    for layer, target, rank, _ in _targets(questions, paths[name])
+                    if not layer and target is not None and rank is not None
+                ]
+                parts[name] = [one for one in targets if one in questions.made or takes_part(one)]
+            self._parts_of[questions.asked.number] = len(paths), parts
+        return parts
 
-    def _text(self, lines: Lines, questions: _Questions, row: int, field: str) -> str | None:
-        """The text of a field of a line, chosen as ``judge`` chooses it."""
-        best: tuple[int, int, str] | None = None
-        data = lines.text
-        first, last = lines.first[row : row + 2].tolist()
-        filled = self._filled(questions, field)
-        for member, name in enumerate(lines.names[first:last].tolist(), first):
-            for layer, rank, rewrite in filled.get(name, ()):
-                if best is None or (layer, rank) < best[:2]:
-                    text = text_of(orjson.loads(data[lines.values[0, member] : lines.values[1, member]].tobytes()))
-                    if text is not None and rewrite is not None:
-                        text = rewrite(text)
-                    if text is not None:
-                        best = layer, rank, text
-        return None if best is None else best[2]
+    def _texts(
+        self, lines: Lines, questions: _Questions, rows: I64, fields: Sequence[str]
+    ) -> dict[str, list[str | None]]:
+        """The texts of fields of lines, chosen as ``judge`` chooses them."""
+        filled = [(self._filled(questions, field), list[str | None]()) for field in fields]
+        data, begins, ends = lines.text, lines.values[0], lines.values[1]
+        if filled:
+            edges = zip(lines.first[rows].tolist(), lines.first[rows + 1].tolist(), strict=True)
+            for first, last in edges:
+                names = lines.names[first:last].tolist()
+                for by_name, texts in filled:
+                    best: tuple[int, int, str] | None = None
+                    for member in [place for place, name in enumerate(names, first) if name in by_name]:
+                        for layer, rank, rewrite in by_name[names[member - first]]:
+                            if best is None or (layer, rank) < best[:2]:
+                                text = text_of(orjson.loads(data[begins[member] : ends[member]].tobytes()))
+                                text = rewrite(text) if text is not None and rewrite is not None else text
+                                best = best if text is None else (layer, rank, text)
+                    texts.append(None if best is None else best[2])
+        return dict(zip(fields, (texts for _, texts in filled), strict=True))
 
     def _filled(self, questions: _Questions, field: str) -> Mapping[int, Sequence[tuple[int, int, Rewrite | None]]]:
         """Names of the members that fill a field, to layers, ranks and rewritings."""
@@ -335,7 +345,7 @@ class BlockSieve(Sieve):
         for name in range(found.known, len(self._reader.names.paths)):
             fills = [
                 (layer, rank, rewrite)
-                for layer, target, rank, rewrite in self._all_targets(questions, name)
+                for layer, target, rank, rewrite in _targets(questions, self._reader.names.paths[name])
                 if target == field and rank is not None
             ]
             if fills:
@@ -346,33 +356,34 @@ class BlockSieve(Sieve):
     def _look_at_values(self) -> None:
         """Find the codes of new values."""
         tables = self._tables
-        first, count = self._seen_values, tables.value_count
-        whats = tables.values.whats[first:count]
+        first, self._seen_values = self._seen_values, tables.value_count
+        whats = tables.values.whats[first : self._seen_values]
         order = np.argsort(whats, kind="stable")
         order = order[np.searchsorted(whats[order], _FIRST_WHAT) :]
-        edges = np.flatnonzero(np.diff(whats[order], prepend=-1, append=-1)).tolist() if len(order) else [0]
+        if not len(order):
+            return
+        numbers, whats = first + order, whats[order]
+        spelled = tables.spelled(numbers)
+        edges = np.flatnonzero(np.diff(whats, prepend=-1, append=-1)).tolist()
         for begin, end in pairwise(edges):
-            numbers = first + order[begin:end]
-            what = self._whats[int(whats[order[begin]]) - _FIRST_WHAT]
-            tables.values.states[numbers] = self._codes_of(what, numbers)
-        self._seen_values = count
+            what = self._whats[int(whats[begin]) - _FIRST_WHAT]
+            here = numbers[begin:end]
+            tables.values.states[here] = self._codes_of(what, here, spelled.part(begin, end))
 
-    def _codes_of(self, what: _What, numbers: I64) -> I64:
+    def _codes_of(self, what: _What, numbers: I64, spelled: Spelled) -> I64:
         """Codes of new values of one kind; most are never made into objects."""
-        tables = self._tables
-        column = what.plan.columns[what.column]
         if what.rewrite is not None:
-            return np.array(_codes(what, tables.texts(numbers)), np.int64)
+            return np.array(_codes(what, self._tables.texts(numbers)), np.int64)
+        column = what.plan.columns[what.column]
         codes = np.empty(len(numbers), np.int64)
         edges = [0, len(numbers)]
-        if len(numbers) > 1 and (sizes := tables.sizes(numbers)).sum() > _TOGETHER:
-            edges = np.flatnonzero(np.diff(np.cumsum(sizes) // _TOGETHER, prepend=-1, append=-1)).tolist()
+        if len(spelled.plain) > _TOGETHER:
+            edges = np.flatnonzero(np.diff(spelled.ends // _TOGETHER, prepend=-1, append=-1)).tolist()
         for begin, end in pairwise(edges):
-            here = slice(begin, end)
-            some = tables.spelled(numbers[here])
-            codes[here] = column.signatures_framed(some.plain.data, some.folded.data, some.ends)
-            if some.odd.any():
-                codes[here][some.odd] = _codes(what, tables.texts(numbers[here][some.odd]))
+            some = spelled.part(begin, end)
+            codes[begin:end] = column.signatures_framed(some.plain.data, some.folded.data, some.ends)
+        if spelled.odd.any():
+            codes[spelled.odd] = _codes(what, self._tables.texts(numbers[spelled.odd]))
         return codes
 
     def _look_at_cases(self) -> None:

@@ -29,7 +29,7 @@ from correlate.scan import Literals, Patterns
 Atoms = Iterable[tuple[int, str, Any]]
 """(number of the atom, operator, payload), see ``correlate.ir``."""
 
-_ODD = re.compile("[\\x02\\x03\\v]")  # see ``Patterns.find``
+_ODD = "[\x02\x03\v]"  # see ``Patterns.find``
 _LETTERS = re.compile("[a-z]")  # large ones in a text are another text to a number
 NO_NUMBER = (1 << 32) - 1
 """Of a row without a text."""
@@ -198,7 +198,7 @@ class Signatures(Interned):
         sizes, letters, odd = texts.to_frame("text").select(
             pl.col("text").str.len_bytes().alias("bytes"),
             pl.col("text").str.len_chars().alias("letters"),
-            pl.col("text").str.contains(_ODD.pattern).alias("odd"),
+            pl.col("text").str.contains(_ODD).alias("odd"),
         )
         self.remembered += int(sizes.sum())
         plain = (sizes == letters) & ~odd
@@ -396,7 +396,7 @@ class Signatures(Interned):
 
     def _look_for_patterns(self, texts: Sequence[str], held: Held) -> None:
         """Look for patterns in any texts."""
-        odd = [place for place, text in enumerate(texts) if not text.isascii() or _ODD.search(text)]
+        odd = [place for place, text in enumerate(texts) if not text.isascii() or _framing(text) or "\v" in text]
         for place in odd:
             held.add(place, [atom for atom in self._regexes if self._holds(atom, texts[place])])
         some = sorted(set(range(len(texts))).difference(odd)) if odd else range(len(texts))

@@ -313,6 +313,14 @@ class Spelled:
     ends: I64
     odd: npt.NDArray[np.bool_]
 
+    def part(self, begin: int, end: int) -> Spelled:
+        """Some of the texts."""
+        first = int(self.ends[begin - 1]) if begin else 0
+        last = int(self.ends[end - 1]) if end else 0
+        return Spelled(
+            self.plain[first:last], self.folded[first:last], self.ends[begin:end] - first, self.odd[begin:end]
+        )
+
 
 class Tables:
     """What became of lines like these before: groups of lines, codes of values, and the states of cases.
