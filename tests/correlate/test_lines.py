@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import starmap
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from correlate import blocks
 from correlate.blocks import BlockSieve
 from correlate.detect import Detector
 from correlate.ir import RuleSet
@@ -232,6 +234,8 @@ def test_the_sieve_changes_no_alert(rules: Any, lines: list[str], one_pass: bool
     expected = alerts(ruleset, lines, sieve=EVERY_LINE)
     assert alerts(ruleset, lines, sieve=BY_LINE, one_pass=one_pass) == expected
     assert alerts(ruleset, lines, sieve=BY_BLOCK, one_pass=one_pass) == expected
+    with patch.object(blocks, "_ROOM", 1):  # values are forgotten before each block
+        assert alerts(ruleset, lines, sieve=BY_BLOCK, one_pass=one_pass, cut=3) == expected
 
 
 MADE = ["User", "Data", "TargetObject", "EventType", "Image"]
@@ -346,6 +350,35 @@ def test_forgets_when_a_plan_does(kind: type[Sieve]) -> None:
             assert sieve.sift([*lines, nested]) == [batch, len(lines)]
     plan = engine.plan_of("windows.sysmon")
     assert plan is not None and plan.resets > 2
+
+
+@pytest.mark.parametrize(("again", "forgot"), [(True, 2), (False, 5)])
+def test_values_that_come_again_and_again_are_remembered_longer(again: bool, forgot: int) -> None:
+    rules = [({"category": "process_creation"}, {"one": {"CommandLine|contains": "whoami"}, "condition": "one"})] * 20
+    sieve = BlockSieve(Detector(compiled(rules)).plan_of)
+    forget = Mock(wraps=sieve._tables.forget_values)
+    with patch.object(sieve, "_room", 1500), patch.object(sieve._tables, "forget_values", forget):
+        for block in range(6):
+            lines = [event_line(CommandLine=f"run {0 if again else block} {number:40}") for number in range(40)]
+            lines[7] = event_line(CommandLine=f"whoami {block}")
+            kept, _, _ = sieve.sift_block("\n".join(lines).encode())
+            assert kept.tolist() == [7]
+    assert forget.call_count == forgot
+    assert sieve.passed_over == {"windows.sysmon": 6 * 39}
+
+
+def test_keywords_of_some_datasets_are_not_those_of_others() -> None:
+    of_security = ({"service": "security"}, {"words": ["mimikatz"], "condition": "words"})
+    of_all = ({}, {"words": ["sekurlsa"], "condition": "words"})
+    with_number = ({"service": "application"}, {"words": [4711], "condition": "words"})
+    sieve = BlockSieve(Detector(compiled([of_security, of_all, with_number])).plan_of)
+    lines = [
+        event_line(channel=channel, Text=text)
+        for channel in ("Security", SYSMON, "Application")
+        for text in ("mimikatz", "SEKURLSA", "x", 4711)
+    ]
+    for some in (lines, [*lines, *[event_line(channel="Unheard/Of", Text="y" * 9) for _ in range(60)]]):
+        assert sieve.sift_block("\n".join(some).encode())[0].tolist() == [0, 1, 5, 9, 11]
 
 
 def test_records_of_winlogbeat_are_passed_over_too() -> None:
