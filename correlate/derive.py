@@ -7,18 +7,23 @@ A column that a table has already stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from correlate.locate import Locator
 from event.coarse import EVERYTHING, NOTHING, Coarse, Exists, OneOf, any_of
-from event.site import Limit, Site
+
+if TYPE_CHECKING:
+    from event.site import Limit, Site
 
 _QUARTER = 15 * 60.0
 _FARTHEST_ZONE = 14 * 3600 + _QUARTER / 2
 _CLOCKS = {"iec104": ("iec104.clock", "iec104.time"), "dnp3": ("dnp3.time",), "s7comm": ("s7comm.clock",)}
 _ICS = ("modbus", "iec104", "dnp3", "s7comm")
+CONCERNED = frozenset({*_ICS, *_CLOCKS, "flow"})
+"""Datasets whose events may get fields."""
 _PRODUCTION, _MANAGEMENT = ("I", "II"), ("III", "IV")
 _SETPOINTS = (48, 49, 50, 61, 62, 63)
 _ROW, _POINT, _VALUE = "_row", "_point", "_value"

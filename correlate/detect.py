@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
@@ -18,15 +18,17 @@ import polars as pl
 from correlate.absence import state_of
 from correlate.alerts import AlertMaker, correlation_alerts, event_counts
 from correlate.cases import Rows
-from correlate.derive import Derivation
+from correlate.derive import CONCERNED, Derivation
 from correlate.hits import Alarm, Hit, WindowLimits, folded
 from correlate.ir import Correlation, Rule, RuleSet
 from correlate.logsources import unrecorded
 from correlate.match import MEMORY, Plan
 from correlate.memory import Memory
 from correlate.window import Queue
-from event.site import Site
 from event.table import conform, empty
+
+if TYPE_CHECKING:
+    from event.site import Site
 
 _STATE_VERSION = 1
 _FED = frozenset(
@@ -126,7 +128,8 @@ class Detector:
         self._memory = Memory(MEMORY if memory is None else memory)
         self._one_pass = one_pass
         self._maker = AlertMaker()
-        self._derive = Derivation(site or Site())
+        self._site = site
+        self._derivation: Derivation | None = None
         self._lateness = None if lateness is None else lateness // timedelta(microseconds=1) * 1000
         self._newest: int | None = None
         self._active: dict[str, _Active] = {}
@@ -143,6 +146,13 @@ class Detector:
         if state is not None:
             self._restore(state)
 
+    def _derive(self) -> Derivation:
+        if self._derivation is None:
+            from event.site import Site  # pydantic takes a tenth of a second to import: not for a host's logs
+
+            self._derivation = Derivation(self._site or Site())
+        return self._derivation
+
     def feed(self, events: pl.DataFrame) -> pl.DataFrame:
         """Evaluate a table of one dataset.
 
@@ -155,7 +165,8 @@ class Detector:
         if events.is_empty():
             return empty()
         dataset = str(events["event.dataset"][0])
-        events = self._derive.of(events)
+        if dataset in CONCERNED:
+            events = self._derive().of(events)
         active = self._rules_of(dataset)
         self._columns.setdefault(dataset, set()).update(events.columns)
         matched = active.plan.match(events)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
-from event.site import Site
+if TYPE_CHECKING:
+    from event.site import Site
 
 _REMEMBERED = 200_000  # addresses whose segment is kept; past this they are looked up anew
 
