@@ -165,11 +165,9 @@ def framed(pattern: str, flags: str) -> tuple[str, bool] | None:
     pieces = _TOKEN.findall(pattern, len(letters))
     if not pieces or _LATER_DOT_ALL.search(pattern, len(letters)):
         return None
-    first = r"\x02" if pieces[0] in _BEGINS else ""
+    first = r"\x02" if pieces[0] in _BEGINS and pieces[1:2] not in (["*"], ["+"], ["?"], ["{"]) else ""
     last = _ENDS.get(pieces[-1], "")
     body = pieces[bool(first) : len(pieces) - bool(last)]
-    if any(piece in _BEGINS or piece in _ENDS for piece in body) or (first and body[:1] and body[0] in "*+?{"):
-        return None  # a mark takes a letter of the frame, once
     dot = r"[^\x02\x03]" if "s" in flags or "s" in letters else r"[^\n\x02\x03]"
     spelled, sure = [], True
     for piece in body:
@@ -177,6 +175,9 @@ def framed(pattern: str, flags: str) -> tuple[str, bool] | None:
             spelled.append(r"[^\x02\x03" + piece[2:])
         elif piece == "." or piece in _OTHER:
             spelled.append(dot if piece == "." else _OTHER[piece])
+        elif piece in _BEGINS or piece in _ENDS:
+            spelled.append("(?:)")  # more is found without it
+            sure = False
         else:
             spelled.append(piece)
             sure = sure and _INNER.fullmatch(piece) is not None

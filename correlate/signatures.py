@@ -202,25 +202,29 @@ class Signatures(Interned):
         )
         self.remembered += int(sizes.sum())
         plain = (sizes == letters) & ~odd
-        if not plain.all():
-            there = plain.to_numpy()
-            codes[~there] = self.signatures_of(texts.filter(~plain).to_list())
-            codes[there] = self._signatures_in(texts.filter(plain))
-        elif self._bare and int(sizes.sum()) >= _LONG * len(texts):
+        if plain.all():
+            return self._plain_signatures(texts, sizes)
+        there = plain.to_numpy()
+        codes[~there] = self.signatures_of(texts.filter(~plain).to_list())
+        codes[there] = self._plain_signatures(texts.filter(plain), sizes.filter(plain))
+        return codes
+
+    def _plain_signatures(self, texts: pl.Series, sizes: pl.Series) -> Codes:
+        """Signatures of texts of ASCII without vertical tabs and frames; ``sizes`` are their bytes."""
+        codes = np.empty(len(texts), np.int64)
+        if self._bare and int(sizes.sum()) >= _LONG * len(texts):
             codes[:] = self._where_they_lie(texts)
-        else:
-            ends = np.cumsum(sizes.to_numpy().astype(np.int64) + 2)
-            edges = np.flatnonzero(np.diff(ends // _LONG_TEXT, prepend=-1, append=-1)).tolist()
-            for begin, end in pairwise(edges):
-                framed = f"\x02{texts[begin:end].str.join(_BETWEEN)[0]}\x03".encode()
-                before = int(ends[begin - 1]) if begin else 0
-                codes[begin:end] = self.signatures_framed(
-                    memoryview(framed), memoryview(framed.lower()), ends[begin:end] - before
-                )
+            return codes
+        ends = np.cumsum(sizes.to_numpy().astype(np.int64) + 2)
+        edges = np.flatnonzero(np.diff(ends // _LONG_TEXT, prepend=-1, append=-1)).tolist() if len(ends) else [0]
+        for begin, end in pairwise(edges):
+            framed = f"\x02{texts[begin:end].str.join(_BETWEEN)[0]}\x03".encode()
+            some = ends[begin:end] - (int(ends[begin - 1]) if begin else 0)
+            codes[begin:end] = self.signatures_framed(memoryview(framed), memoryview(framed.lower()), some)
         return codes
 
     def _where_they_lie(self, texts: pl.Series) -> list[int]:
-        """Signatures of texts of ASCII without vertical tabs and frames; literals are looked for where they lie."""
+        """Likewise, of long texts: literals are looked for where they lie."""
         self.prepare()
         literals = self._literals
         held = Held()

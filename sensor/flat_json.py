@@ -373,7 +373,13 @@ class Tables:
         values, letters, cases, codes = self.used.tolist()
         names = self._places.shape[2]
         asked = len(self._asked) * 2 * names * 8
-        return int(values * self.values.size + 8 * letters + cases * self.cases.size + 4 * codes + asked)
+        return int(
+            values * self.values.size
+            + 8 * (letters + len(self._forgotten))
+            + cases * self.cases.size
+            + 4 * codes
+            + asked
+        )
 
     @property
     def size_of_values(self) -> int:
