@@ -5,7 +5,8 @@ one file with one JSON object a line (flat, as NXLog writes them). Neither is ou
 
     POLARS_MAX_THREADS=1 .venv/bin/python benchmarks/sigma/run.py --rules sigma --events mordor.jsonl --limit 200000
 
-``--unique`` puts a number into every text, so that nothing that is remembered of a value helps. ``--without Message``
+``--unique`` puts a number into every text but those that name the kind of event and its time, so that nothing that is
+remembered of a value helps. ``--without Message``
 leaves that member of every event out: the text that a collector renders says again what the other members say, and is
 a third of these lines.
 
