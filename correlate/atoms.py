@@ -21,7 +21,7 @@ from typing import Any
 import re2
 
 from correlate.fold import fold
-from correlate.regex import BEHIND, Compiled, Regex, before_end, compile_regex, hyperscan_module
+from correlate.regex import BEHIND, Compiled, Regex, compile_regex, framed, hyperscan_module
 
 Value = str | int | float | bool
 
@@ -241,11 +241,11 @@ class Matcher:
 
     def _find_regexes(self, text: str, found: list[int]) -> None:
         # Outside of ASCII, and on a vertical tab (no white space to RE2), the two dialects may differ.
-        if self._regex_pass is None or not text.isascii() or "\v" in text:
+        if self._regex_pass is None or not text.isascii() or any(letter in text for letter in "\v\x02\x03"):
             found += [atom for atom, _, _, regex in self._regexes if regex.search(text)]
             return
         scan, alone = self._regex_pass
-        for index in (*scan.find(text.encode() + BEHIND), *alone):
+        for index in (*scan.find(b"\x02" + text.encode() + b"\x03" + BEHIND), *alone):
             atom, _, _, regex = self._regexes[index]
             if regex.search(text):
                 found.append(atom)
@@ -280,17 +280,17 @@ class Matcher:
     def _prepare_regexes(self, hyperscan: ModuleType) -> tuple[_Pass, list[int]] | None:
         r"""A pass over those patterns that Hyperscan takes, and the indexes of the others.
 
-        Its dialect finds at least what RE2's does in ASCII text with ``correlate.regex.BEHIND`` behind it.
+        Its dialect finds at least what RE2's does in ASCII text (``correlate.regex.framed``).
         """
         marks = {"i": hyperscan.HS_FLAG_CASELESS, "m": hyperscan.HS_FLAG_MULTILINE, "s": hyperscan.HS_FLAG_DOTALL}
         base = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_UTF8
         taken: list[tuple[int, bytes, int]] = []
         for index, (_, pattern, letters, _) in enumerate(self._regexes):
             flags = base | sum(marks[letter] for letter in letters)
-            before = before_end(pattern, letters)
-            if before is None:
+            looked_for = framed(pattern, letters)
+            if looked_for is None:
                 continue
-            expression = before.encode()
+            expression = looked_for[0].encode()
             with suppress(hyperscan.error):
                 _Pass(hyperscan, [expression], [flags], literal=False)
                 taken.append((index, expression, flags))

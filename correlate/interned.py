@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from sys import getsizeof
 
 import numpy as np
@@ -69,7 +70,8 @@ class Interned:
         self._ids: dict[frozenset[int], int] = {frozenset(): NOTHING}
         self._by_bytes: dict[bytes, int] = {}
         self._present = present
-        self._weights = np.random.default_rng().integers(1 << 63, size=width)
+        self._width = width
+        self._weights = _weights(width.bit_length())
         self.remembered = 0
 
     def intern(self, holds: frozenset[int]) -> int:
@@ -84,7 +86,7 @@ class Interned:
     def intern_each(self, count: int, held: Held) -> Codes:
         """The number of each value's set of atoms, ``int64[count]``."""
         result = np.full(count, self.intern(self._present), np.int64)
-        places, atoms = held.pairs(len(self._weights))
+        places, atoms = held.pairs(self._width)
         if not len(places):
             return result
         starts = np.flatnonzero(_begins(places))
@@ -118,6 +120,12 @@ class Interned:
             return None
         model = np.arange(len(atoms)) + np.repeat(edges[:-1][first][which] - edges[:-1], sizes)
         return (first, which) if (atoms == atoms[model]).all() else None
+
+
+@lru_cache
+def _weights(bits: int) -> Codes:
+    """Random numbers for so many atoms, the same for all who ask: a plan has hundreds of columns."""
+    return np.random.default_rng().integers(1 << 63, size=1 << bits)
 
 
 def once(numbers: Codes) -> Codes:

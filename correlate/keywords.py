@@ -41,7 +41,11 @@ _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
 
 
 class Keywords(Interned):
-    """The keywords of a plan, and what is remembered of texts."""
+    """The keywords of a plan, and what is remembered of texts.
+
+    Attributes:
+        one_pass: Hyperscan is used where it is installed.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class Keywords(Interned):
             one_pass: Use Hyperscan where it is installed.
             kept: What ``dump`` of the same atoms gave.
         """
-        self._one_pass = one_pass
+        self.one_pass = one_pass
         self._passed_over = NOT_SEARCHED | {ORIGINAL} if in_columns else NOT_SEARCHED
         self._kept = kept
         self._texts = Matcher([one for one in atoms if one[1] != "num"], one_pass=one_pass)
@@ -195,7 +199,7 @@ class Keywords(Interned):
         if self._pass is None:
             literals = [*(_window(run).encode() for run in self._runs), *ODD]
             least = min(map(len, self._runs))  # no keyword is in a shorter text, however it is spelled
-            self._pass = Literals(literals, caseless=True, least=least, one_pass=self._one_pass)
+            self._pass = Literals(literals, caseless=True, least=least, one_pass=self.one_pass)
         return self._pass
 
     def _look(
@@ -229,7 +233,7 @@ class Keywords(Interned):
     def _lines_pass(self) -> Literals:
         if self._json_pass is None:
             literals = [json_spelling(_window(run)) for run in self._runs]
-            self._json_pass = Literals(literals, caseless=True, one_pass=self._one_pass, kept=self._kept)
+            self._json_pass = Literals(literals, caseless=True, one_pass=self.one_pass, kept=self._kept)
         return self._json_pass
 
     def suspects(

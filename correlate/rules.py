@@ -103,8 +103,8 @@ def _below(folder: Path) -> list[str]:
         for name in names
         if name.endswith((".yml", ".yaml"))
     ]
-    found.sort(key=lambda one: one.split(os.sep))  # noqa: PTH206 - likewise
-    return [one for one in found if os.path.isfile(one)]  # noqa: PTH113 - likewise
+    found.sort(key=lambda one: one.split(os.sep))  # noqa: PTH206 - texts, see ``_files``
+    return [one for one in found if os.path.isfile(one)]  # noqa: PTH113 - texts, see ``_files``
 
 
 def _read(path: str) -> bytes:

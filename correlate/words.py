@@ -30,7 +30,8 @@ class Words:
         self._asked = np.zeros((len(keywords), len(literals)), np.bool_)
         for place, some in enumerate(spellings):
             self._asked[place, [at[literal] for literal in some]] = True
-        self._literals = Literals(literals, caseless=True) if literals else None
+        one_pass = all(one.one_pass for one in keywords)
+        self._literals = Literals(literals, caseless=True, one_pass=one_pass) if literals else None
 
     def suspects(self, data: bytes, lines: Lines, places: I64) -> I64:
         """Lines that a keyword can be in.

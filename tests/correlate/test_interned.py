@@ -20,7 +20,7 @@ def test_each_value_gets_the_number_of_its_set(
     interned = Interned()
     interned.start(present=present, width=10)
     if not telling:
-        interned._weights[:] = 7  # sets of the same size have the same sum: they are told apart nevertheless
+        interned._weights = np.full(10, 7)  # sets of the same size have the same sum: they are told apart nevertheless
     held = Held()
     pairs = [(place, atom) for place, atoms in enumerate(sets) for atom in atoms]
     for place, atom in pairs[:cut]:

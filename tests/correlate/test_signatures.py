@@ -62,7 +62,6 @@ PIECES += ["^", "$", r"\z", r"\A", r"\B", r"\.", r"\{2}", r"\x02", "*", "+", "?"
 patterns_made = st.lists(st.sampled_from([*PIECES, "(?:", "(?i)"]), min_size=1, max_size=7).map("".join)
 
 
-@pytest.mark.skipif(hyperscan_module() is None, reason="needs Hyperscan")
 @given(
     patterns=st.lists(st.tuples(patterns_made, st.sampled_from(["", "i", "s"])), min_size=1, max_size=4),
     batch=st.lists(st.text("aAb1. -\n\x02\x03", max_size=8), min_size=1, max_size=6),
@@ -80,6 +79,9 @@ def test_patterns_looked_for_together_are_found_where_each_is_alone(
     signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
     codes = signatures.encode_values(batch)
     assert [signatures.sets[code] for code in codes] == [alone.holds(text) for text in batch]
+    # As many as are worth a pass to the predicates of one value.
+    several = Matcher([*atoms, *((number, "re", ["(?:b|b)", ""]) for number in range(100, 125))])
+    assert [several.holds(text) - set(range(100, 125)) for text in batch] == [alone.holds(text) for text in batch]
 
 
 @given(
