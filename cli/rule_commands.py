@@ -159,13 +159,14 @@ def check(
             raise RuleError("no such rule file or folder", where=str(path))
     loaded = load_rules(paths or [rules_dir()], keep_going=True)
     errors = [p for p in loaded.problems if p.severity == "error"]
+    rules, correlations = (sum(one.error is None for one in some) for some in (loaded.rules, loaded.correlations))
     if json:
         from dataclasses import asdict
 
         emit_json(
             {
-                "rules": len(loaded.rules),
-                "correlations": len(loaded.correlations),
+                "rules": rules,
+                "correlations": correlations,
                 "problems": [
                     {k: (str(v) if isinstance(v, Path) else v) for k, v in asdict(p).items()} for p in loaded.problems
                 ],
@@ -176,9 +177,9 @@ def check(
             print(clean(problem))
         say(
             tr(
-                f"{len(loaded.rules)} rules and {len(loaded.correlations)} correlations are valid, {len(errors)} errors, "
+                f"{rules} rules and {correlations} correlations are valid, {len(errors)} errors, "
                 f"{len(loaded.problems) - len(errors)} warnings",
-                f"有效规则 {len(loaded.rules)} 条、关联规则 {len(loaded.correlations)} 条；错误 {len(errors)} 处，"
+                f"有效规则 {rules} 条、关联规则 {correlations} 条；错误 {len(errors)} 处，"
                 f"提醒 {len(loaded.problems) - len(errors)} 处",
             )
         )

@@ -121,3 +121,12 @@ def test_check_names_every_error_with_file_and_line_and_what_is_allowed(place: P
     [warning] = [line for line in out.splitlines() if ": warning:" in line]
     assert "one.yml:9:" in warning
     assert "the field 'Nonesuch' is recorded by no event of this log source" in warning
+
+
+def test_a_rule_with_an_error_does_not_count_as_valid(place: Path) -> None:
+    code, out, err = jianmen("check", place / "sigma" / "rules", state=place)
+    assert code == 4
+    assert "1 rules and 0 correlations are valid, 1 errors" in out + err
+    code, out, _ = jianmen("check", "--json", place / "sigma" / "rules", state=place)
+    assert code == 4
+    assert json.loads(out)["rules"] == 1
