@@ -381,7 +381,7 @@ class BlockSieve(Sieve):
             edges = np.flatnonzero(np.diff(spelled.ends // _TOGETHER, prepend=-1, append=-1)).tolist()
         for begin, end in pairwise(edges):
             some = spelled.part(begin, end)
-            codes[begin:end] = column.signatures_framed(some.plain.data, some.folded.data, some.ends)
+            codes[begin:end] = column.signatures_framed(some.plain.data, some.folded.data, some.ends, kernels=True)
         if spelled.odd.any():
             codes[spelled.odd] = _codes(what, self._tables.texts(numbers[spelled.odd]))
         return codes

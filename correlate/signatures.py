@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from correlate.memory import ENTRY, TEXT
 from correlate.regex import Compiled, Regex, compile_regex, hyperscan_module
 from correlate.scan import Literals, Patterns
 
+if TYPE_CHECKING:
+    from sensor.pieces import Pieces
+
 Atoms = Iterable[tuple[int, str, Any]]
 """(number of the atom, operator, payload), see ``correlate.ir``."""
 
@@ -38,6 +41,8 @@ _SOME = 100  # texts from which asking Polars costs less than making objects
 _BETWEEN = "\x03\x02"
 _LONG_TEXT = 1 << 20
 _LONG = 200  # bytes of a text, on average, from which copying it costs more than looking for it where it lies
+_DENSE = 160  # bytes for each find below which a kernel is faster than Hyperscan, which calls Python each time
+_MANY = 8  # finds for each literal after which it is worth to prepare the kernel
 _TRAITS = 1 << 13  # of texts that equality is asked of: size, last letter and one in the middle, mixed
 _NONE = np.zeros(0, np.int64)
 _TRUE = object()
@@ -112,6 +117,7 @@ class Signatures(Interned):
         self._literals: Literals | None = None
         self._whole: Matcher | None = None
         self._traits: npt.NDArray[np.bool_] | None = None
+        self._pieces: Pieces | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -251,13 +257,14 @@ class Signatures(Interned):
         found = dict(zip(new, self._signatures(new), strict=True)) if new else {}
         return [found[text] if text in found else known[text] for text in texts]
 
-    def signatures_framed(self, plain: memoryview, folded: memoryview, ends: Codes) -> Codes:
+    def signatures_framed(self, plain: memoryview, folded: memoryview, ends: Codes, *, kernels: bool = False) -> Codes:
         """Signatures of texts in ASCII, STX before and ETX behind each and nowhere else; the caller remembers them.
 
         Args:
             plain: The texts, without vertical tabs.
             folded: The same, folded.
             ends: Where each ends in both, its ETX included, ``int64[n]``.
+            kernels: Kernels are loaded anyway, so they may be used where they are faster.
 
         Returns:
             ``int64[n]``.
@@ -269,12 +276,11 @@ class Signatures(Interned):
         def text(place: int, letters: memoryview = plain) -> str:
             return str(letters[starts[place] + 1 : starts[place + 1] - 1], "ascii")
 
-        if self._equal_texts:
-            for place in np.flatnonzero(self._equal_traits()[_traits(folded, ends)]).tolist():
-                if atoms := self._equal_texts.get(text(place, folded)):
-                    held.add(place, atoms)
-        if self._literals is not None:
-            self._sort_out(*self._literals.find(folded, ends), partial(text, letters=folded), held)
+        if self._pieces is not None:
+            places, found = self._pieces.find(np.frombuffer(folded, np.uint8), ends)
+            self._sort_out(places, found, partial(text, letters=folded), held)
+        else:
+            self._look_for_pieces(folded, ends, partial(text, letters=folded), held, kernels=kernels)
         for atom, letter in self._letters:
             if letter.isascii():
                 there = np.frombuffer(folded, np.uint8) == ord(letter)
@@ -286,6 +292,33 @@ class Signatures(Interned):
             for place in range(len(ends)):
                 held.add(place, self.matcher.holds(text(place)))
         return self.intern_each(len(ends), held)
+
+    def _look_for_pieces(
+        self, folded: memoryview, ends: Codes, text: Callable[[int], str], held: Held, *, kernels: bool
+    ) -> None:
+        """Look for whole texts and for literals without a kernel; prepare one where it would be faster."""
+        if self._equal_texts:
+            for place in np.flatnonzero(self._equal_traits()[_traits(folded, ends)]).tolist():
+                if atoms := self._equal_texts.get(text(place)):
+                    held.add(place, atoms)
+        literals = self._literals
+        if literals is None:
+            return
+        self._sort_out(*literals.find(folded, ends), text, held)
+        dense = literals.finds * _DENSE > literals.searched and literals.finds > _MANY * len(self._scanned)
+        if kernels and (dense or not literals.native):
+            from sensor.pieces import Pieces
+
+            # A whole text is a piece between frames.
+            equal = [
+                (atom, _bytes(f"\x02{whole}\x03"))
+                for whole, atoms in self._equal_texts.items()
+                if not _framing(whole)
+                for atom in atoms
+            ]
+            self._pieces = Pieces([*(one for _, one, _ in self._scanned), *(one for _, one in equal)])
+            self._scanned_atoms = np.append(self._scanned_atoms, np.array([atom for atom, _ in equal], np.int64))
+            self._certain = np.append(self._certain, np.ones(len(equal), np.bool_))
 
     def _equal_traits(self) -> npt.NDArray[np.bool_]:
         """Which traits of a text the texts have that equality is asked of."""

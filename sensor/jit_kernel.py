@@ -70,7 +70,7 @@ def helper(signature: str) -> Callable[[_F], _F]:
     return decorate
 
 
-def _ranged(function: _F) -> _F:
+def ranged(function: _F) -> _F:
     """Compile a loop that checks its range itself."""
     compiled: _F = _njit(nogil=True, boundscheck=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(
         function
@@ -78,7 +78,7 @@ def _ranged(function: _F) -> _F:
     return compiled
 
 
-@_ranged
+@ranged
 def copied(source: U8, begin: Num, count: Num, target: U8, to: Num) -> None:
     """Copy ``count`` bytes.
 
@@ -92,7 +92,7 @@ def copied(source: U8, begin: Num, count: Num, target: U8, to: Num) -> None:
         target[b + k] = source[a + k]
 
 
-@_ranged
+@ranged
 def _word(data: U8, at: np.uint64) -> np.uint64:
     """Eight bytes, the first lowest; one load once it is compiled."""
     value = np.uint64(data[at])
@@ -101,7 +101,7 @@ def _word(data: U8, at: np.uint64) -> np.uint64:
     return value
 
 
-@_ranged
+@ranged
 def loaded(data: U8, at: Num) -> np.uint64:
     """Eight bytes from anywhere, the first lowest.
 
@@ -113,7 +113,7 @@ def loaded(data: U8, at: Num) -> np.uint64:
     return _word(data, np.uint64(at))
 
 
-@_ranged
+@ranged
 def same_words(data: U8, begin: Num, end: Num, words: U64, start: Num) -> bool:
     """Whether bytes, filled up with zeros to whole words, are the words that begin there.
 
@@ -135,7 +135,7 @@ def same_words(data: U8, begin: Num, end: Num, words: U64, start: Num) -> bool:
     return True
 
 
-@_ranged
+@ranged
 def lowered(source: U8, begin: Num, count: Num, target: U8, folded: U8, to: Num) -> np.uint8:
     """Copy ``count`` bytes to one array as they are and to another with small letters for the capital ones of ASCII.
 
@@ -158,7 +158,7 @@ def lowered(source: U8, begin: Num, count: Num, target: U8, folded: U8, to: Num)
     return every
 
 
-@_ranged
+@ranged
 def hashed(data: U8, begin: Num, count: Num, seed: np.uint64) -> np.uint64:
     """Hash of ``count`` bytes, which whoever does not know ``seed`` cannot foresee.
 
@@ -186,7 +186,7 @@ def hashed(data: U8, begin: Num, count: Num, seed: np.uint64) -> np.uint64:
     return value ^ (value >> shift)
 
 
-@_ranged
+@ranged
 def alike(data: U8, one: Num, other: Num, count: Num) -> bool:
     """Whether ``count`` bytes are the same at two places.
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import correlate.signatures
 from correlate.atoms import Matcher
 from correlate.signatures import Signatures
 from sensor.flat_json import FLAT_FIRST, LineReader, Name, Tables
@@ -60,15 +61,20 @@ def test_texts_are_spelled_as_a_parser_spells_them(some: list[object], by_number
     assert begin == len(spelled.plain)
 
 
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("one_pass", [True, False])
 @pytest.mark.parametrize("atoms", [ATOMS, ATOMS + REGEXES, EQUAL, ATOMS + EQUAL + FRAMED, SPELLED])
 @given(some=st.lists(st.one_of(texts.filter(str.isascii), st.sampled_from(NUMBERS)), min_size=1, max_size=12))
 def test_framed_texts_have_the_atoms_that_hold_for_each_alone(
-    atoms: list[tuple[int, str, object]], one_pass: bool, some: list[str]
+    atoms: list[tuple[int, str, object]], one_pass: bool, kernels: bool, some: list[str]
 ) -> None:
     signatures, alone = Signatures(atoms, one_pass=one_pass), Matcher(atoms, one_pass=False)
     tables, numbers = _tables(list(some), by_number=False)
     spelled = tables.spelled(numbers)
-    codes = signatures.signatures_framed(spelled.plain.data, spelled.folded.data, spelled.ends)
-    for code, raw, odd in zip(codes, tables.texts(numbers), spelled.odd.tolist(), strict=True):
-        assert odd or signatures.sets[code] == alone.holds(orjson.loads(raw))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlate.signatures, "_DENSE", 1 << 20)
+        patch.setattr(correlate.signatures, "_MANY", 0)
+        for _ in range(2):  # the second time by a kernel, if literals were found the first time
+            codes = signatures.signatures_framed(spelled.plain.data, spelled.folded.data, spelled.ends, kernels=kernels)
+            for code, raw, odd in zip(codes, tables.texts(numbers), spelled.odd.tolist(), strict=True):
+                assert odd or signatures.sets[code] == alone.holds(orjson.loads(raw))
