@@ -208,11 +208,11 @@ class BlockSieve(Sieve):
             planned[0].share(self)
         return planned
 
-    def sift_block(self, data: bytes) -> tuple[I64, I64, I64]:
+    def sift_block(self, data: bytes | memoryview) -> tuple[I64, I64, I64]:
         """Lines of a block to read, rising, and where every line begins and ends.
 
         Args:
-            data: Whole lines; the last may lack its end.
+            data: Whole lines; the last may lack its end. See ``LineReader.read``.
         """
         self.bound()
         if self._tables.size_of_values > self._room:
@@ -231,7 +231,7 @@ class BlockSieve(Sieve):
         odd = np.flatnonzero(alone)
         if len(odd):
             begins, ends = lines.begins[odd].tolist(), lines.ends[odd].tolist()
-            some = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+            some = [bytes(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
             keep[odd[self.sift(some)]] = True
         return np.flatnonzero(keep), lines.begins, lines.ends
 
@@ -241,11 +241,11 @@ class BlockSieve(Sieve):
         self._groups.clear()
         self._seen_values = 0
 
-    def _check_utf8(self, data: bytes, lines: Lines, alone: npt.NDArray[np.bool_]) -> None:
+    def _check_utf8(self, data: bytes | memoryview, lines: Lines, alone: npt.NDArray[np.bool_]) -> None:
         """Leave lines that are no UTF-8 alone."""
         rows = np.flatnonzero(lines.flag(3) & ~alone)
         begins, ends = lines.begins[rows].tolist(), lines.ends[rows].tolist()
-        pieces = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        pieces = [bytes(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
         if not _is_utf8(b"\n".join(pieces)):
             alone[rows[[not _is_utf8(piece) for piece in pieces]]] = True
 
@@ -460,7 +460,7 @@ class BlockSieve(Sieve):
             self._whats.append(_What(plan, column, rewrite))
         return number
 
-    def _search(self, data: bytes, lines: Lines, groups: I32, keep: npt.NDArray[np.bool_]) -> None:
+    def _search(self, data: bytes | memoryview, lines: Lines, groups: I32, keep: npt.NDArray[np.bool_]) -> None:
         """Keep the lines that keywords can be in."""
         of_groups = np.full(max(self._groups, default=0) + 2, -1, np.int64)  # the last is for ABSENT
         for number, group in self._groups.items():

@@ -287,14 +287,14 @@ class SievedLines:
         self._held: list[bytes] = []
         self._offsets: list[int] = []
 
-    def __call__(self, blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
+    def __call__(self, blocks: Iterable[tuple[bytes | memoryview, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
         """Yield lines to read, and where they stand."""
         size = 0
         since = time.monotonic()
         most, later = _HELD_SECONDS
         for data, offset in blocks:
             for begin, end in self._sifted(data):
-                self._held.append(data[begin:end])
+                self._held.append(bytes(data[begin:end]))
                 self._offsets.append(offset + begin)
                 size += end - begin
                 if len(self._held) >= _HELD or size >= _HELD_BYTES:
@@ -305,11 +305,11 @@ class SievedLines:
                 size, since, most = 0, time.monotonic(), later
         yield from self._let_go()
 
-    def _sifted(self, data: bytes) -> list[tuple[int, int]]:
+    def _sifted(self, data: bytes | memoryview) -> list[tuple[int, int]]:
         """Where the lines to read begin and end."""
         if self._patience > 0 and len(data) <= self._patience:
             self._patience -= len(data)
-            lines = data.split(b"\n")
+            lines = bytes(data).split(b"\n")
             if not lines[-1]:
                 lines.pop()
             ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1) - 1

@@ -33,7 +33,7 @@ class Words:
         one_pass = all(one.one_pass for one in keywords)
         self._literals = Literals(literals, caseless=True, one_pass=one_pass) if literals else None
 
-    def suspects(self, data: bytes, lines: Lines, places: I64) -> I64:
+    def suspects(self, data: bytes | memoryview, lines: Lines, places: I64) -> I64:
         """Lines that a keyword can be in.
 
         Args:
@@ -65,14 +65,14 @@ class Words:
             found.append(here[self._in(place, pieces)])
         return np.unique(np.concatenate(found))
 
-    def _each(self, place: int, data: bytes, lines: Lines, rows: I64) -> I64:
+    def _each(self, place: int, data: bytes | memoryview | memoryview, lines: Lines, rows: I64) -> I64:
         """Lines in which keywords of one dataset can be, looked for apart."""
         pieces = [
             data[begin:end] for begin, end in zip(lines.begins[rows].tolist(), lines.ends[rows].tolist(), strict=True)
         ]
         return rows[self._in(place, pieces)]
 
-    def _in(self, place: int, pieces: Sequence[bytes]) -> I64:
+    def _in(self, place: int, pieces: Sequence[bytes | memoryview]) -> I64:
         ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)) + 1)
         return self._keywords[place].suspects(b"\n".join(pieces), ends, np.zeros(len(pieces), np.bool_))
 

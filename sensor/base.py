@@ -52,6 +52,9 @@ class PduBatch:
         return self.data[start : start + int(self.length[row])].tobytes()
 
 
+ROOM_BEHIND = 192
+"""Bytes behind a block of lines that may be read along with it, whatever they are."""
+
 PDU_AFTER_GAP = 1  # bytes before this message were lost
 PDU_CUT = 2  # the capture or the stream ended, or a gap came, before the message did
 PDU_BAD_FRAMING = 4  # the bytes do not frame as the protocol wants: a violation, given to the decoder as they are

@@ -65,12 +65,12 @@ from sensor._flat_json_tables_kernels import (
     judge,
     spell_out,
 )
+from sensor.base import ROOM_BEHIND
 
 MOST_LETTERS = 1 << 18
 """Bytes of the names that are remembered."""
 
 _SLOTS = 4 * MOST_NAMES
-_PAD = 192
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +181,21 @@ class LineReader:
         self.names = Names()
         self._lines = _tables(1 << 12)
         self._members = np.empty(1 << 16, np.int32), np.empty((2, 1 << 16), np.int64)
-        self._words = np.zeros(1 << 17, np.uint64)
-        self._marks = np.zeros((2, 1 << 14), np.uint64)
+        self._copy = np.zeros(0, np.uint8)
+        self._marks = np.zeros((2, 0), np.uint64)
         self._stack = np.zeros(DEEPEST + 1, np.int64)
         self._serial = 0
 
-    def read(self, data: bytes) -> Lines:
-        """Look through a block of whole lines, the last of which may lack its end; good until the next one is read."""
+    def read(self, data: bytes | memoryview) -> Lines:
+        """Look through a block of whole lines, the last of which may lack its end.
+
+        Args:
+            data: If it is the front of a buffer that goes on for ``ROOM_BEHIND`` bytes, it is looked through where it
+                lies.
+
+        Returns:
+            What is good until the next block is read, and as long as ``data`` does not change.
+        """
         text = self._padded(data)
         known = self.names
         quotes, strange = self._marks
@@ -215,20 +223,26 @@ class LineReader:
                 self._members = np.empty(2 * size, np.int32), np.empty((2, 2 * size), np.int64)
                 self._members[0][:size], self._members[1][:, :size] = names, values
             else:
-                name = data[one:two]
+                name = bytes(data[one:two])
                 known.add(name, int(parent), self._said.get(known.path(name, int(parent)), Name()))
         used = int(first[line])
         return Lines(text, lines[:, :line], flags[:, :line], first[: line + 1], names[:used], values[:, :used])
 
-    def _padded(self, data: bytes) -> U8:
+    def _padded(self, data: bytes | memoryview) -> U8:
         """The block with an end of line and room behind it, so that whole words can be read wherever a byte can."""
-        size = (len(data) + _PAD) // 8
-        if size > len(self._words):
-            self._words = np.zeros(size, np.uint64)
-            self._marks = np.zeros((2, size // 8 + 2), np.uint64)
-        text = self._words.view(np.uint8)
+        size = len(data) + ROOM_BEHIND
+        if size // 64 + 2 > self._marks.shape[1]:
+            self._marks = np.zeros((2, size // 64 + 2), np.uint64)
+        if isinstance(data, memoryview) and isinstance(data.obj, bytearray) and len(data) and data[-1] == 10:
+            # What stands behind an end of line is read, but nothing comes of it.
+            whole: U8 = np.frombuffer(data.obj, np.uint8)
+            if len(whole) >= size and whole.ctypes.data == np.frombuffer(data, np.uint8).ctypes.data:
+                return whole
+        if size > len(self._copy):
+            self._copy = np.zeros(size, np.uint8)
+        text = self._copy
         text[: len(data)] = np.frombuffer(data, np.uint8)
-        text[len(data) : len(data) + _PAD - 7] = 0
+        text[len(data) : size] = 0
         text[len(data)] = 10
         return text
 

@@ -49,7 +49,7 @@ def line_tables(
         account.notes["header_and_empty_lines"] = account.notes.get("header_and_empty_lines", 0) + len(lines) - rows
 
 
-def lines_of(data: bytes, offset: int) -> tuple[pl.Series, pl.Series]:
+def lines_of(data: bytes | memoryview, offset: int) -> tuple[pl.Series, pl.Series]:
     """Lines of a block without their ends, and the offset of each; bytes that are no UTF-8 are replaced.
 
     Args:
@@ -58,8 +58,8 @@ def lines_of(data: bytes, offset: int) -> tuple[pl.Series, pl.Series]:
     """
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
     starts = np.concatenate([[0], ends + 1])
-    lines = pl.Series([data.decode("utf-8", "replace")], dtype=pl.String).str.split("\n").explode()
-    if data.endswith(b"\n"):
+    lines = pl.Series([str(data, "utf-8", "replace")], dtype=pl.String).str.split("\n").explode()
+    if len(ends) and ends[-1] == len(data) - 1:
         lines = lines.head(len(lines) - 1)
         starts = starts[:-1]
     return lines.str.strip_suffix("\r"), pl.Series(starts.astype(np.int64) + offset)

@@ -22,7 +22,7 @@ from event.errors import ConfigError, InputError
 from event.table import conform, event_ids, origin_of
 from sensor import DECODERS, PARSERS
 from sensor import kernels_layout as k
-from sensor.base import Account, Decoder, Input, LineParser, SensorLimits, SurveyingParser
+from sensor.base import ROOM_BEHIND, Account, Decoder, Input, LineParser, SensorLimits, SurveyingParser
 from sensor.capture import ByteSource, CaptureWalk, Walk, capture_kind, open_bytes
 from sensor.collapse import collapse as join_identical
 from sensor.dispatch import APPS, BOUNDS, sign_columns
@@ -338,8 +338,9 @@ class CaptureInput:
         )
 
 
-Cut = Callable[[Iterable[tuple[bytes, int]]], Iterator[tuple[pl.Series, pl.Series]]]
-"""Blocks of whole lines, and where each stands, to the lines that are parsed and where those stand."""
+Cut = Callable[[Iterable[tuple[memoryview, int]]], Iterator[tuple[pl.Series, pl.Series]]]
+"""Blocks of whole lines, and where each stands, to the lines that are parsed and where those stand; a block is good
+until the next one is asked for."""
 
 
 @dataclass(slots=True)
@@ -404,19 +405,23 @@ class LogInput:
             source.close()
 
 
-def _all_lines(blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
+def _all_lines(blocks: Iterable[tuple[memoryview, int]]) -> Iterator[tuple[pl.Series, pl.Series]]:
     return (lines_of(data, offset) for data, offset in blocks)
 
 
-def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tuple[bytes, int]]:
-    """Whole lines and the byte offset of the first; a line over a block's border waits for its end."""
-    buffer = bytearray(size)
-    view = memoryview(buffer)
+def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tuple[memoryview, int]]:
+    """Whole lines and the byte offset of the first; a line over a block's border waits for its end.
+
+    A block is the front of a buffer that goes on for ``ROOM_BEHIND`` bytes, and is good until the next one is asked
+    for.
+    """
+    buffer = bytearray(size + ROOM_BEHIND)
+    view = memoryview(buffer)[:size]
     kept = offset = 0  # bytes of a line that has begun, at the front of the buffer; where they stand
     while True:
-        if kept == len(buffer):  # a line longer than the buffer
-            buffer = buffer + bytearray(len(buffer))
-            view = memoryview(buffer)
+        if kept == len(view):  # a line longer than the buffer
+            buffer = buffer + bytearray(len(view))
+            view = memoryview(buffer)[: 2 * kept]
         try:
             count = source.readinto(view[kept:])
         except OSError as error:
@@ -425,14 +430,14 @@ def _blocks(source: ByteSource, notes: dict[str, int], size: int) -> Iterator[tu
         filled = kept + count
         if count == 0:
             if filled:
-                yield bytes(view[:filled]), offset
+                yield view[:filled], offset
             return
         end = buffer.rfind(b"\n", kept, filled) + 1
         if end == 0 and filled > _LONGEST_LINE:
             end = filled
             notes["lines_cut"] = notes.get("lines_cut", 0) + 1
         if end:
-            yield bytes(view[:end]), offset
+            yield view[:end], offset
         kept = filled - end
         view[:kept] = bytes(view[end:filled])
         offset += end

@@ -25,7 +25,7 @@ from peer import PLACE, PeerRun, lift, link, placed, spent
 
 from correlate.ir import RuleSet
 
-Blocks = Iterable[tuple[bytes, int]]
+Blocks = Iterable[tuple[memoryview, int]]
 
 NEEDS = {"zircolite": ("PYTHON", "SCRIPT"), "chainsaw": ("PROGRAM", "MAPPING")}
 """Peer to what it needs: an interpreter that has its requirements; the mapping of its ``sigma-event-logs-all.yml``."""

@@ -70,7 +70,7 @@ class PeerRun:
     seconds: float
 
 
-def told(blocks: Iterable[tuple[bytes, int]], path: Path, *, helped: bool = False) -> None:
+def told(blocks: Iterable[tuple[memoryview, int]], path: Path, *, helped: bool = False) -> None:
     """Write the lines with their log sources and places.
 
     Args:
@@ -96,10 +96,10 @@ def told(blocks: Iterable[tuple[bytes, int]], path: Path, *, helped: bool = Fals
                 file.write(orjson.dumps(event) + b"\n")
 
 
-def placed(blocks: Iterable[tuple[bytes, int]]) -> Iterator[dict[str, Any]]:
+def placed(blocks: Iterable[tuple[memoryview, int]]) -> Iterator[dict[str, Any]]:
     """The events of lines, each with its place."""
     for data, offset in blocks:
-        for line in data.splitlines(keepends=True):
+        for line in bytes(data).splitlines(keepends=True):
             yield {**orjson.loads(line), PLACE: offset}
             offset += len(line)
 

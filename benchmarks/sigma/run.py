@@ -43,11 +43,12 @@ from correlate.lines import SievedLines
 from correlate.rules import load_rules
 from event.table import concat, conform
 from sensor import reader
+from sensor.capture import open_bytes
 from sensor.line_tables import lines_of
 from sensor.parsers.windows import WindowsParser
 
 Hits = set[tuple[str, str]]
-Block = tuple[bytes, int]
+Block = tuple[memoryview, int]
 _BLOCK = 8 << 20
 _SHOWN = 12
 _KEPT = frozenset({"EventID", "event_id", "Channel", "channel", "log_name", "@timestamp", "EventTime"})
@@ -95,7 +96,7 @@ def _numbered(event: dict[str, Any], number: int) -> dict[str, Any]:
 def blocks(path: Path) -> Iterator[Block]:
     """Blocks of lines and where they stand, as ``sensor.reader`` cuts them."""
     with path.open("rb") as file:
-        yield from reader._blocks(reader.open_bytes(file, path.name), {}, _BLOCK)
+        yield from reader._blocks(open_bytes(file, path.name), {}, _BLOCK)
 
 
 def tables(some: Iterable[tuple[pl.Series, pl.Series]]) -> Iterator[pl.DataFrame]:

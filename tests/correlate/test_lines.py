@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import starmap
 from pathlib import Path
@@ -22,6 +23,7 @@ from correlate.ir import RuleSet
 from correlate.lines import Sieve, SievedLines
 from correlate.parse import parse_documents
 from event.table import conform
+from sensor.base import ROOM_BEHIND
 from sensor.line_tables import lines_of
 from sensor.parsers.windows import WindowsParser
 
@@ -88,6 +90,15 @@ def compiled(detections: list[tuple[dict[str, Any], dict[str, Any]]]) -> RuleSet
     return parse_documents([Path(f"{one}.yml") for one in range(len(texts))], texts, {})
 
 
+def as_read(blocks: list[tuple[bytes, int]]) -> Iterator[tuple[memoryview, int]]:
+    """Blocks in one buffer, each in the place of the one before."""
+    buffer = bytearray(max((len(data) for data, _ in blocks), default=0) + ROOM_BEHIND)
+    for data, offset in blocks:
+        buffer[: len(data)] = data
+        yield memoryview(buffer)[: len(data)], offset
+    buffer[:] = b'"' * len(buffer)
+
+
 EVERY_LINE, BY_LINE, BY_BLOCK = None, 1 << 30, 0
 """How much is sifted line by line; None: nothing is sifted."""
 
@@ -108,7 +119,7 @@ def alerts(
     parser = WindowsParser()
     found: set[tuple[str, str]] = set()
     read = 0
-    for some, offsets in starmap(lines_of, blocks) if sieve is None else sieved(blocks):
+    for some, offsets in starmap(lines_of, blocks) if sieve is None else sieved(as_read(blocks)):
         read += len(some)
         for table in parser.parse(some, offsets, reference=datetime(2026, 12, 1, tzinfo=UTC)):
             with_ids = conform(table.with_columns(pl.col("log.offset").cast(pl.String).alias("event.id")))

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensor.base import ROOM_BEHIND
 from sensor.flat_json import (
     ABSENT,
     ALONE,
@@ -111,13 +112,21 @@ damaged = st.builds(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(spellings, damaged), min_size=1, max_size=8), st.booleans())
-def test_members_are_those_that_orjson_finds(some: list[bytes], end: bool) -> None:
+@given(
+    st.lists(st.one_of(spellings, damaged), min_size=1, max_size=8),
+    st.sampled_from([False, True, b"", b'"x', b'\\"}\n{"a":1,', b"0", b"\xe2\x84\xaa\n", b"}\n"]),
+)
+def test_members_are_those_that_orjson_finds(some: list[bytes], end: bool | bytes) -> None:
+    """``end``: whether an end of line ends them; or what stands behind it in the same buffer."""
     some = [line.replace(b"\n", b" ") for line in some]
+    behind = end if isinstance(end, bytes) else b""
+    end = end is not False
     data = b"\n".join(some) + (b"\n" if end else b"")
+    block = memoryview(bytearray(data + behind.ljust(ROOM_BEHIND, behind[:1] or b" ")))[: len(data)]
     reader = LineReader(SAID)
     for _ in range(2):  # names are new first, known then
-        lines = reader.read(data)
+        lines = reader.read(block if behind else data)
+        assert np.shares_memory(lines.text, np.frombuffer(block, np.uint8)) == bool(behind)
         assert [data[a:b] for a, b in zip(lines.begins.tolist(), lines.ends.tolist(), strict=True)] == (
             some if some[-1] or end else some[:-1]
         )

@@ -109,7 +109,8 @@ def test_blocks_are_whole_lines_and_nothing_is_lost(lines: list[bytes], ended: b
     usual, reader._LONGEST_LINE = reader._LONGEST_LINE, 100
     try:
         notes: dict[str, int] = {}
-        blocks = list(reader._blocks(open_bytes(Slow(data, step), "slow"), notes, size))
+        cut_up = reader._blocks(open_bytes(Slow(data, step), "slow"), notes, size)
+        blocks = [(bytes(block), offset) for block, offset in cut_up]
     finally:
         reader._LONGEST_LINE = usual
     assert b"".join(block for block, _ in blocks) == data
