@@ -257,6 +257,7 @@ class BlockSieve(Sieve):
                 self._learn(self._by_number[asked.number])
             tables.judge(lines, rows, groups, outcomes)
             self._look_at_values()
+            tables.settle(outcomes)
             self._look_at_cases()
             some = outcomes[rows]
             met = rows[some >= 0]

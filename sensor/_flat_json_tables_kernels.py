@@ -29,8 +29,11 @@ GROUP = -1
 FORGOTTEN = -2
 """What was asked of groups that are no longer known."""
 ALL_DONE, FULL_VALUES, FULL_CASES = 0, 1, 2
-VALUES, LETTERS, CASES, CODES = 0, 1, 2, 3
+VALUES, LETTERS, CASES, CODES, WAITING = 0, 1, 2, 3, 4
 """Places in ``used``."""
+W_ROW, W_ASKED, W_MADE, W_VALUES = 0, 1, 2, 3
+"""Of a line that waits for the codes of its values: its row, what is asked of it, whether it has a member that is MADE,
+and the numbers of its values, ABSENT without one."""
 _QUOTE, _STX, _ETX = 0x22, 0x02, 0x03
 _ESCAPED = np.zeros(256, np.uint8)
 """What a letter behind a backslash stands for; 0: it is not told by one letter."""
@@ -123,6 +126,17 @@ def _case(asked: Num, vector: I32, width: Num, slots: I32, entries: I64, codes: 
     return number
 
 
+@inner
+def _outcome(asked: Num, vector: I32, width: Num, slots: I32, entries: I64, codes: I32, used: I64,
+             seed: np.uint64) -> Num:  # fmt: skip
+    """What becomes of a line of known codes: as in ``judge``, NEW if there is no room for its case."""
+    case = _case(asked, vector, width, slots, entries, codes, used, seed)
+    if case < 0:
+        return np.int64(NEW)
+    state = entries[case, STATE]
+    return case if state in (NEW, DEPENDS) else state
+
+
 @entry
 def enter_again(slots: I32, entries: I64, count: Num) -> None:
     """Fill a table anew."""
@@ -200,6 +214,7 @@ def judge(
     case_slots: I32,
     case_entries: I64,
     case_codes: I32,
+    waiting: I32,
     used: I64,
     recent: I64,
     best: I64,
@@ -221,7 +236,8 @@ def judge(
     each column.
 
     Fills in ``groups``, the case of each line's group (ABSENT if it has no first member), and ``outcomes``: PASS, READ,
-    NEW (a value or the group is not known) or ALONE, or the number of a case that is new or DEPENDS.
+    NEW (the group is not known, or a value, and then the line is in ``waiting`` for ``settle``) or ALONE, or the number
+    of a case that is new or DEPENDS. ``waiting`` has room for three more numbers a row than there are columns.
 
     Returns:
         What ended it, and the place in ``rows`` at which to go on.
@@ -291,6 +307,7 @@ def judge(
         known = True
         for place in range(width - 1):
             member = best[0, place]
+            best[0, place] = ABSENT
             if member < 0 or text[values[0, member]] == 110:
                 vector[place] = NO_CODE
                 continue
@@ -301,6 +318,7 @@ def judge(
             if number < 0:
                 return FULL_VALUES, at
             recent[1 + asked, place] = number
+            best[0, place] = number
             code = value_entries[number, STATE]
             if code < 0:
                 known = False
@@ -308,10 +326,51 @@ def judge(
         vector[width - 1] = made
         outcomes[row] = NEW
         if known:
-            case = _case(asked, vector, width, case_slots, case_entries, case_codes, used, seed)
-            if case < 0:
+            outcome = _outcome(asked, vector, width, case_slots, case_entries, case_codes, used, seed)
+            if outcome == NEW:
                 return FULL_CASES, at
-            state = case_entries[case, STATE]
-            outcomes[row] = case if state in (NEW, DEPENDS) else state
+            outcomes[row] = outcome
+        else:
+            start = used[WAITING]
+            waiting[start + W_ROW] = row
+            waiting[start + W_ASKED] = asked
+            waiting[start + W_MADE] = made
+            for place in range(width - 1):
+                waiting[start + W_VALUES + place] = best[0, place]
+            used[WAITING] = start + W_VALUES + width - 1
         at += 1
+    return ALL_DONE, at
+
+
+@entry
+def settle(
+    waiting: I32,
+    at: Num,
+    widths: I64,
+    value_entries: I64,
+    case_slots: I32,
+    case_entries: I64,
+    case_codes: I32,
+    used: I64,
+    vector: I32,
+    outcomes: I32,
+    seed: np.uint64,
+) -> tuple[Num, Num]:
+    """Find the case of lines that ``judge`` left waiting, all of whose values have codes by now.
+
+    Returns:
+        What ended it, and the place in ``waiting`` at which to go on.
+    """
+    while at < used[WAITING]:
+        asked = np.int64(waiting[at + W_ASKED])
+        width = widths[asked]
+        for place in range(width - 1):
+            number = waiting[at + W_VALUES + place]
+            vector[place] = NO_CODE if number < 0 else value_entries[number, STATE]
+        vector[width - 1] = waiting[at + W_MADE]
+        outcome = _outcome(asked, vector, width, case_slots, case_entries, case_codes, used, seed)
+        if outcome == NEW:
+            return FULL_CASES, at
+        outcomes[waiting[at + W_ROW]] = outcome
+        at += W_VALUES + width - 1
     return ALL_DONE, at

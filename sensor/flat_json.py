@@ -60,9 +60,12 @@ from sensor._flat_json_tables_kernels import (
     START,
     STATE,
     VALUES,
+    W_VALUES,
+    WAITING,
     WHAT,
     enter_again,
     judge,
+    settle,
     spell_out,
 )
 from sensor.base import ROOM_BEHIND
@@ -347,7 +350,7 @@ class Tables:
         values: Where their texts begin and how long they are says ``letters``; their states are codes.
         cases: Where their codes begin says ``codes``. The state of a group is the number of what is asked, or like that
             of a case PASS, READ, ALONE or (of a case) DEPENDS.
-        used: How many values, letters (eight bytes each), cases and codes there are.
+        used: How many values, letters (eight bytes each), cases and codes there are, and numbers of lines that wait.
     """
 
     def __init__(self, seed: np.uint64) -> None:
@@ -361,7 +364,8 @@ class Tables:
         self.cases = _Table(12)
         self.letters = np.empty(_LETTERS, np.uint64)
         self.codes = np.empty(1 << 14, np.int32)
-        self.used = np.zeros(4, np.int64)
+        self.used = np.zeros(5, np.int64)
+        self._waiting = np.zeros(0, np.int32)
         self._forgotten = np.zeros(0, np.int64)
         self._asked: list[Asked] = []
         self._recent = np.full((17, 16), ABSENT, np.int64)
@@ -384,7 +388,7 @@ class Tables:
     @property
     def remembered(self) -> int:
         """Bytes in use."""
-        values, letters, cases, codes = self.used.tolist()
+        values, letters, cases, codes, _ = self.used.tolist()
         names = self._places.shape[2]
         asked = len(self._asked) * 2 * names * 8
         return int(
@@ -452,30 +456,54 @@ class Tables:
             size *= 2
         return [one for one in self._asked if one.known < count]
 
+    @property
+    def _width(self) -> int:
+        return max([3, *(one.width for one in self._asked)])
+
     def judge(self, lines: Lines, rows: I64, groups: I32, outcomes: I32) -> None:
-        """Look lines up, see the kernel."""
-        width = max([3, *(one.width for one in self._asked)])
-        best, vector = np.zeros((3, width), np.int64), np.zeros(width, np.int32)
+        """Look lines up, see the kernel; those with new values wait for ``settle``."""
+        best, vector = np.zeros((3, self._width), np.int64), np.zeros(self._width, np.int32)
+        room = len(rows) * (self._width + W_VALUES)
+        if room > len(self._waiting):
+            self._waiting = np.empty(room, np.int32)
+        self.used[WAITING] = 0
         at: Num = 0
         while True:
             values, cases = self.values, self.cases
             state, at = judge(
                 lines.text, rows, at, lines.first, lines.places, lines.flags, lines.names, lines.values,
                 self._widths, self._layers, self._places, self._ranks, self._whats, values.slots, values.entries,
-                self.letters, cases.slots, cases.entries, self.codes, self.used, self._recent, best, vector, groups,
-                outcomes, self._seed,
+                self.letters, cases.slots, cases.entries, self.codes, self._waiting, self.used, self._recent, best,
+                vector, groups, outcomes, self._seed,
             )  # fmt: skip
             if state == ALL_DONE:
                 return
-            if state == FULL_VALUES:
-                if 2 * int(self.used[VALUES]) + 2 > len(values.slots):
-                    values.grow(int(self.used[VALUES]))
-                else:
-                    self.letters = _longer(self.letters)
-            elif 2 * int(self.used[CASES]) + 2 > len(cases.slots):
-                cases.grow(int(self.used[CASES]))
+            if state != FULL_VALUES:
+                self._make_room_for_cases()
+            elif 2 * int(self.used[VALUES]) + 2 > len(values.slots):
+                values.grow(int(self.used[VALUES]))
             else:
-                self.codes = _longer(self.codes)
+                self.letters = _longer(self.letters)
+
+    def settle(self, outcomes: I32) -> None:
+        """Look up the cases of the lines that wait, once all values have codes, see the kernel."""
+        vector = np.zeros(self._width, np.int32)
+        at: Num = 0
+        while True:
+            cases = self.cases
+            state, at = settle(
+                self._waiting, at, self._widths, self.values.entries, cases.slots, cases.entries, self.codes,
+                self.used, vector, outcomes, self._seed,
+            )  # fmt: skip
+            if state == ALL_DONE:
+                return
+            self._make_room_for_cases()
+
+    def _make_room_for_cases(self) -> None:
+        if 2 * int(self.used[CASES]) + 2 > len(self.cases.slots):
+            self.cases.grow(int(self.used[CASES]))
+        else:
+            self.codes = _longer(self.codes)
 
     def texts(self, numbers: Sequence[int] | I64) -> list[memoryview]:
         """The texts of values, as they stand in the lines; good until more are met."""

@@ -213,6 +213,33 @@ def test_tables_grow() -> None:
     assert tables.texts([29_999]) == [b"29999"]
 
 
+def test_lines_that_waited_are_settled_as_if_they_were_judged_again() -> None:
+    reader = LineReader({("id",): Name(FLAT_FIRST)})
+    values = ['"x"', "1", "null", '"y"', "[2]"]
+    pairs = [(values[number % 5], str(number // 2)) for number in range(9_000)]
+    data = "".join(f'{{"id":1,"a":{one},"b":{other}}}\n' for one, other in pairs).encode()
+    lines = reader.read(data)
+    tables = Tables(reader.names.seed)
+    groups, outcomes = np.full(9_000, ABSENT, np.int32), np.full(9_000, ALONE, np.int32)
+    rows = np.arange(9_000)
+    tables.judge(lines, rows, groups, outcomes)
+    asked = tables.ask(2, layers=1)
+    tables.cases.states[0] = asked.number
+    for name, column in (("a", 0), ("b", 1)):
+        tables.fill(asked, 0, reader.names.paths.index((name,)), column, what=2)
+    tables.judge(lines, rows, groups, outcomes)
+    assert (outcomes == NEW).all()
+    tables.values.states[: tables.value_count] = np.arange(tables.value_count)
+    tables.settle(outcomes)
+    settled = outcomes.copy()
+    tables.judge(lines, rows, groups, outcomes)
+    assert settled.tolist() == outcomes.tolist()
+    assert (settled >= 0).all()
+    codes = tables.vectors(settled.astype(np.int64), asked.width)
+    texts = [bytes(one).decode() for one in tables.texts(np.arange(tables.value_count))]
+    assert [tuple(texts[code] if code else "null" for code in codes_of) for codes_of in codes[:, :2].tolist()] == pairs
+
+
 PROGRAM = """
 import numpy as np
 from sensor.flat_json import DEEP, FLAT_FIRST, LineReader, Name, Tables
@@ -227,7 +254,10 @@ tables.cases.states[:2] = asked.number
 tables.fill(asked, 0, 1, 0, what=2)
 tables.judge(lines, np.arange(5), groups, outcomes)
 spelled = tables.spelled(np.arange(tables.value_count))
-print(outcomes.tolist(), bytes(spelled.plain), bytes(spelled.folded), spelled.ends.tolist(), spelled.odd.tolist())
+tables.values.states[: tables.value_count] = np.arange(tables.value_count)
+tables.settle(outcomes)
+print(outcomes.tolist(), tables.vectors(outcomes[outcomes >= 0].astype(np.int64), 2).tolist())
+print(bytes(spelled.plain), bytes(spelled.folded), spelled.ends.tolist(), spelled.odd.tolist())
 """
 LINES = (
     b'{"id":1,"a":"x\\\\y\\"z","b":[1,true,null,-2.5e3]}\n{"id":1,"a":"\xe2\x84\xaa"}\n'
