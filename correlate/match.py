@@ -34,7 +34,7 @@ from correlate.ir import Node
 from correlate.keywords import NOT_SEARCHED, Keywords
 from correlate.memory import ENTRY, Memory, Remembers
 from correlate.references import plain_values, refers
-from correlate.signatures import Signatures
+from correlate.signatures import Signatures, come_again
 from correlate.trees import Shape, Tree, index, leaves, shape, simplify
 
 _LEARN_AT = (32, 256, 2048, 16384)  # new cases after which witnesses are chosen anew by how often atoms held
@@ -424,7 +424,7 @@ class Plan:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
         schema = events.schema
-        of_text = [field for field in asked if schema[field] == pl.String]
+        of_text = [field for field in asked if schema[field] == pl.String and come_again(events[field])]
         numbers = events.select(self.columns[field].numbering(field) for field in of_text)
         numbered = {field: self.columns[field].numbered(events[field], numbers[field]) for field in of_text}
         words = self._words(events, kinds, numbered)
@@ -574,11 +574,12 @@ def _length(rows: Rows | None) -> int:
 
 def _encode(column: Signatures, series: pl.Series, parts: Sequence[Rows | None], height: int) -> Codes:
     """Signatures of a column, at least of these rows."""
+    encode = column.encode_texts if series.dtype == pl.String else column.encode
     if any(rows is None for rows in parts) or sum(len(rows) for rows in parts if rows is not None) * 2 > height:
-        return column.encode(series)
+        return encode(series)
     codes = np.zeros(height, np.int64)
     rows = np.concatenate([one for one in parts if one is not None])
-    codes[rows] = column.encode(series.gather(rows))
+    codes[rows] = encode(series.gather(rows))
     return codes
 
 

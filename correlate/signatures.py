@@ -43,6 +43,8 @@ _LONG_TEXT = 1 << 20
 _LONG = 200  # bytes of a text, on average, from which copying it costs more than looking for it where it lies
 _DENSE = 160  # bytes for each find below which a kernel is faster than Hyperscan, which calls Python each time
 _MANY = 8  # finds for each literal after which it is worth to prepare the kernel
+_VAST = 1_000  # bytes of a text, on average, from which remembering it costs as much as looking at it again
+_SAMPLE = 256
 _TRAITS = 1 << 13  # of texts that equality is asked of: size, last letter and one in the middle, mixed
 _NONE = np.zeros(0, np.int64)
 _TRUE = object()
@@ -161,6 +163,13 @@ class Signatures(Interned):
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
+    def encode_texts(self, column: pl.Series) -> Codes:
+        """Signature of each row of a column of texts, ``int64[n]``; they are not remembered."""
+        there = column.is_not_null()
+        codes = np.zeros(len(column), np.int64)
+        codes[there.to_numpy()] = self._signatures_in(column.filter(there))
+        return codes
+
     def numbering(self, name: str) -> pl.Expr:
         """Numbers of the texts of a column, ``NO_NUMBER`` where there is none, for ``numbered``."""
         return pl.col(name).cast(self._categories).to_physical().cast(pl.UInt32).fill_null(NO_NUMBER)
@@ -191,6 +200,7 @@ class Signatures(Interned):
             self.remembered += more * TEXT
             self._by_number = np.concatenate([self._by_number, np.full(more, NOTHING, np.int64)])
             self._by_number[texts.new_numbers] = self._signatures_in(texts.new)
+            self.remembered += int(texts.new.str.len_bytes().sum() or 0)
         return self._by_number[texts.numbers]
 
     def _signatures_in(self, texts: pl.Series) -> Codes:
@@ -199,14 +209,12 @@ class Signatures(Interned):
         if len(texts) < _SOME or not (self._equal_texts or self._scanned or self._regexes or self._letters):
             objects = texts.to_list()
             codes[:] = self.signatures_of(objects)
-            self.remembered += sum(map(len, objects))
             return codes
         sizes, letters, odd = texts.to_frame("text").select(
             pl.col("text").str.len_bytes().alias("bytes"),
             pl.col("text").str.len_chars().alias("letters"),
             pl.col("text").str.contains(_ODD).alias("odd"),
         )
-        self.remembered += int(sizes.sum())
         plain = (sizes == letters) & ~odd
         if plain.all():
             return self._plain_signatures(texts, sizes)
@@ -482,6 +490,15 @@ class Signatures(Interned):
         return self._whole.holds(value)
 
 
+def come_again(texts: pl.Series) -> bool:
+    """Whether it is worth to remember the texts of a column: not if they are vast and seldom the same."""
+    if texts.estimated_size() < _VAST * len(texts):
+        return True
+    there = texts.drop_nulls()
+    sample = there.head(_SAMPLE)
+    return int(there.str.len_bytes().sum() or 0) < _VAST * len(there) or 2 * sample.n_unique() < len(sample)
+
+
 def _traits(letters: bytes | memoryview, ends: Codes) -> Codes:
     """What equal texts share, below ``_TRAITS``."""
     data = np.frombuffer(letters, np.uint8)
@@ -556,4 +573,4 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-__all__ = ["NO_NUMBER", "Atoms", "Signatures"]
+__all__ = ["NO_NUMBER", "Atoms", "Signatures", "come_again"]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from correlate.atoms import Matcher, glob_regex
 from correlate.errors import CompileError
+from correlate.match import Plan
 from correlate.regex import Compiled, check_regex, hyperscan_module
-from correlate.signatures import Signatures, in_order
+from correlate.signatures import Signatures, come_again, in_order
 
 ATOMS: list[tuple[int, str, Any]] = [
     (0, "contains", "needle"),
@@ -55,6 +56,9 @@ def test_long_texts_have_the_atoms_that_hold_for_each_alone(
         raw = there.to_frame().select(signatures.numbering("text"))["text"]
         codes = signatures.encode_numbered(signatures.numbered(there, raw))
         assert [signatures.sets[code] for code in codes] == [alone.holds(text) for text in there.to_list()]
+        again = signatures.encode_texts(pl.Series("text", [None, *there, None], dtype=pl.String))
+        assert [signatures.sets[code] for code in again[1:-1]] == [alone.holds(text) for text in there.to_list()]
+        assert signatures.sets[again[0]] == signatures.sets[again[-1]] == alone.absent
 
 
 PIECES = ["a", "b", "-", ".", "[^a]", "[ab]", "[^-b]", "[^]a]", r"[\w-]", r"[^\d]", r"\d", r"\W", r"\S", r"\s", r"\b"]
@@ -103,6 +107,18 @@ def test_what_ends_with_the_text_is_found(text: str) -> None:
     atoms = [(0, "re", ["cd", "i"]), (1, "re", ["x.*ab", "i"]), (2, "re", ["needle$", ""]), (3, "re", [r"\bab\b", ""])]
     signatures, alone = Signatures(atoms), Matcher(atoms, one_pass=False)
     assert signatures.sets[signatures.encode_values([text])[0]] == alone.holds(text) == Matcher(atoms).holds(text)
+
+
+@pytest.mark.parametrize(("size", "every", "again"), [(2_000, 1, False), (2_000, 100, True), (900, 1, True)])
+def test_vast_texts_that_are_new_are_not_remembered(size: int, every: int, again: bool) -> None:
+    texts = [f"{number // every:05}needle{'x' * size}" for number in range(1_000)]
+    plan = Plan([("atom", "message", "contains", "needle"), ("atom", "message", "startswith", "00007")])
+    table = pl.DataFrame({"message": [None, *texts]})
+    assert come_again(table["message"]) == again
+    matched = plan.match(table)
+    assert matched[0].tolist() == list(range(1, 1_001))
+    assert matched[1].tolist() == [row for row, text in enumerate(texts, 1) if text.startswith("00007")]
+    assert (plan.columns["message"].remembered > 10 * size) == again
 
 
 def test_booleans_of_columns_and_of_json_are_no_numbers() -> None:
