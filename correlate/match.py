@@ -34,7 +34,7 @@ from correlate.ir import Node
 from correlate.keywords import NOT_SEARCHED, Keywords
 from correlate.memory import ENTRY, Memory, Remembers
 from correlate.references import plain_values, refers
-from correlate.signatures import Signatures, come_again
+from correlate.signatures import Signatures
 from correlate.trees import Shape, Tree, index, leaves, shape, simplify
 
 _LEARN_AT = (32, 256, 2048, 16384)  # new cases after which witnesses are chosen anew by how often atoms held
@@ -424,7 +424,9 @@ class Plan:
                 if field in have:
                     asked.setdefault(field, []).append(rows)
         schema = events.schema
-        of_text = [field for field in asked if schema[field] == pl.String and come_again(events[field])]
+        of_text = [
+            field for field in asked if schema[field] == pl.String and self.columns[field].come_again(events[field])
+        ]
         numbers = events.select(self.columns[field].numbering(field) for field in of_text)
         numbered = {field: self.columns[field].numbered(events[field], numbers[field]) for field in of_text}
         words = self._words(events, kinds, numbered)

@@ -163,6 +163,13 @@ class Signatures(Interned):
         table[-1] = ABSENT  # rows without a value have code -1
         return table[codes]
 
+    def come_again(self, texts: pl.Series) -> bool:
+        """Whether it is worth to remember the texts of a column: not if they are vast and seldom the same."""
+        if not self._bare or int(texts.str.len_bytes().sum() or 0) < _VAST * (len(texts) - texts.null_count()):
+            return True
+        sample = texts.drop_nulls().head(_SAMPLE)
+        return 2 * sample.n_unique() < len(sample)
+
     def encode_texts(self, column: pl.Series) -> Codes:
         """Signature of each row of a column of texts, ``int64[n]``; they are not remembered."""
         there = column.is_not_null()
@@ -490,15 +497,6 @@ class Signatures(Interned):
         return self._whole.holds(value)
 
 
-def come_again(texts: pl.Series) -> bool:
-    """Whether it is worth to remember the texts of a column: not if they are vast and seldom the same."""
-    if texts.estimated_size() < _VAST * len(texts):
-        return True
-    there = texts.drop_nulls()
-    sample = there.head(_SAMPLE)
-    return int(there.str.len_bytes().sum() or 0) < _VAST * len(there) or 2 * sample.n_unique() < len(sample)
-
-
 def _traits(letters: bytes | memoryview, ends: Codes) -> Codes:
     """What equal texts share, below ``_TRAITS``."""
     data = np.frombuffer(letters, np.uint8)
@@ -573,4 +571,4 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-__all__ = ["NO_NUMBER", "Atoms", "Signatures", "come_again"]
+__all__ = ["NO_NUMBER", "Atoms", "Signatures"]

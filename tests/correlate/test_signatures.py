@@ -15,7 +15,7 @@ from correlate.atoms import Matcher, glob_regex
 from correlate.errors import CompileError
 from correlate.match import Plan
 from correlate.regex import Compiled, check_regex, hyperscan_module
-from correlate.signatures import Signatures, come_again, in_order
+from correlate.signatures import Signatures, in_order
 
 ATOMS: list[tuple[int, str, Any]] = [
     (0, "contains", "needle"),
@@ -109,15 +109,15 @@ def test_what_ends_with_the_text_is_found(text: str) -> None:
     assert signatures.sets[signatures.encode_values([text])[0]] == alone.holds(text) == Matcher(atoms).holds(text)
 
 
+@pytest.mark.skipif(hyperscan_module() is None, reason="needs Hyperscan")
 @pytest.mark.parametrize(("size", "every", "again"), [(2_000, 1, False), (2_000, 100, True), (900, 1, True)])
 def test_vast_texts_that_are_new_are_not_remembered(size: int, every: int, again: bool) -> None:
     texts = [f"{number // every:05}needle{'x' * size}" for number in range(1_000)]
-    plan = Plan([("atom", "message", "contains", "needle"), ("atom", "message", "startswith", "00007")])
+    plan = Plan([("atom", "message", "contains", "needle"), ("atom", "message", "contains", "007needle")])
     table = pl.DataFrame({"message": [None, *texts]})
-    assert come_again(table["message"]) == again
     matched = plan.match(table)
     assert matched[0].tolist() == list(range(1, 1_001))
-    assert matched[1].tolist() == [row for row, text in enumerate(texts, 1) if text.startswith("00007")]
+    assert matched[1].tolist() == [row for row, text in enumerate(texts, 1) if "007needle" in text]
     assert (plan.columns["message"].remembered > 10 * size) == again
 
 
