@@ -23,6 +23,9 @@ ABSENT = 0
 NOTHING = 1
 """Signature of a value for which no atom holds."""
 
+NO_TEXT = 0
+"""Number of a row without a text."""
+
 _INT64 = (-(2**63), 2**63 - 1)
 _PART_RANGE = {"minute": 60, "hour": 24, "day": 32, "week": 54, "month": 13, "year": 1}  # year comes first, unbounded
 
@@ -42,27 +45,21 @@ class NumberedTexts:
     """Texts of a column and their numbers, the same across batches.
 
     Attributes:
-        rows: Where they stand in the column, ``int64[n]``; None: it has no holes.
         series: The column.
-        numbers: ``int64[n]``, from 0.
+        numbers: ``uint32[n]``; ``NO_TEXT`` where there is none.
         known: How many numbers there were before.
         new_numbers: The others.
         new: The text of each.
     """
 
-    rows: Codes | None
     series: pl.Series
-    numbers: Codes
+    numbers: npt.NDArray[np.uint32]
     known: int
-    new_numbers: Codes
+    new_numbers: npt.NDArray[np.uint32]
     new: pl.Series
 
-    def at(self, places: Codes) -> pl.Series:
-        """The texts of some of them."""
-        return self.series[places if self.rows is None else self.rows[places]]
 
-
-def firsts(numbers: Codes, marked: npt.NDArray[np.bool_]) -> Codes:
+def firsts(numbers: npt.NDArray[np.uint32], marked: npt.NDArray[np.bool_]) -> Codes:
     """Row of the first of each number among the marked rows."""
     rows = np.flatnonzero(marked)
     return rows[np.unique(numbers[rows], return_index=True)[1]]

@@ -18,7 +18,7 @@ import polars as pl
 
 from correlate.atoms import Matcher, text_of
 from correlate.buffers import Texts, exported
-from correlate.columns import NOTHING, Codes, NumberedTexts, elements, firsts
+from correlate.columns import NO_TEXT, NOTHING, Codes, NumberedTexts, elements, firsts
 from correlate.interned import Interned
 from correlate.scan import Literals
 
@@ -36,7 +36,7 @@ _SHORTEST = 3  # characters of a run below which it is found everywhere
 _WINDOW = 8
 _FREQUENT = "e taoinsr\\lhdcumpf.gywb:-0123456789vk"  # characters of log texts, the most frequent first
 _RARE = 64  # what a character counts that is not among them
-_NO_CODES = np.zeros(0, np.int64)
+_NO_TEXTS = np.full(NO_TEXT + 1, NOTHING, np.int64)
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
 
 
@@ -127,10 +127,10 @@ class Keywords(Interned):
     def _in_numbered(self, columns: Mapping[str, NumberedTexts]) -> Iterator[tuple[int, frozenset[int]]]:
         """Rows and atoms of columns whose texts have numbers."""
         new: list[pl.Series] = []
-        places: list[tuple[str, Codes]] = []
+        places: list[tuple[str, npt.NDArray[np.uint32]]] = []
         for name, column in columns.items():
-            table = self._by_number.get(name, _NO_CODES)
-            more = int(column.numbers.max(initial=-1)) + 1 - len(table)
+            table = self._by_number.get(name, _NO_TEXTS)
+            more = int(column.numbers.max(initial=NO_TEXT)) + 1 - len(table)
             if more > 0:
                 table = np.concatenate([table, np.full(more, -1, np.int64)])
                 self.remembered += more * table.itemsize
@@ -139,7 +139,7 @@ class Keywords(Interned):
                 numbers, texts = column.new_numbers, column.new
             else:  # some were numbered in a batch whose texts were not searched
                 first = firsts(column.numbers, table[column.numbers] < 0)
-                numbers, texts = column.numbers[first], column.at(first)
+                numbers, texts = column.numbers[first], column.series[first]
             if len(numbers):
                 new.append(texts.rename("texts"))
                 places.append((name, numbers))
@@ -156,7 +156,7 @@ class Keywords(Interned):
         for name, column in columns.items():
             codes = self._by_number[name][column.numbers]
             for place in np.flatnonzero(codes > NOTHING).tolist():
-                yield place if column.rows is None else int(column.rows[place]), self.sets[codes[place]]
+                yield place, self.sets[codes[place]]
 
     def _in_texts(self, columns: pl.DataFrame) -> Iterator[tuple[int, frozenset[int]]]:
         """Rows and atoms of columns of texts."""

@@ -431,7 +431,7 @@ class Plan:
         numbered = {field: self.columns[field].numbered(events[field], numbers[field]) for field in of_text}
         words = self._words(events, kinds, numbered)
         codes_of = {
-            field: self._codes(self.columns[field], numbered[field], height)
+            field: self.columns[field].encode_numbered(numbered[field])
             if field in numbered
             else _encode(self.columns[field], events[field], parts, height)
             for field, parts in asked.items()
@@ -545,15 +545,6 @@ class Plan:
             if code > NOTHING:
                 true.add(atom)
         return true
-
-    def _codes(self, column: Signatures, texts: NumberedTexts, height: int) -> Codes:
-        """Signatures of a column."""
-        codes = column.encode_numbered(texts)
-        if texts.rows is None:
-            return codes
-        result = np.zeros(height, np.int64)
-        result[texts.rows] = codes
-        return result
 
     def _words(
         self, events: pl.DataFrame, kinds: Sequence[tuple[Kind, Rows | None]], numbered: Mapping[str, NumberedTexts]

@@ -8,6 +8,7 @@ suspects. Signatures are interned; both tables live across batches, ``Plan`` bou
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -19,7 +20,7 @@ import polars as pl
 
 from correlate.atoms import Matcher, Value, glob_regex, text_of
 from correlate.buffers import exported
-from correlate.columns import ABSENT, NOTHING, Codes, NumberedTexts, distinct, elements, firsts
+from correlate.columns import ABSENT, NO_TEXT, NOTHING, Codes, NumberedTexts, distinct, elements, firsts
 from correlate.fold import fold
 from correlate.interned import Held, Interned, once
 from correlate.memory import ENTRY, TEXT
@@ -34,8 +35,7 @@ Atoms = Iterable[tuple[int, str, Any]]
 
 _ODD = "[\x02\x03\v]"  # see ``Patterns.find``
 _LETTERS = re.compile("[a-z]")  # large ones in a text are another text to a number
-NO_NUMBER = (1 << 32) - 1
-"""Of a row without a text."""
+_NOBODYS = secrets.token_hex()  # a text that no event has: its number is that of rows without one
 _FRAMED = {"contains": ("", ""), "startswith": ("\x02", ""), "endswith": ("", "\x03")}
 _SOME = 100  # texts from which asking Polars costs less than making objects
 _BETWEEN = "\x03\x02"
@@ -129,8 +129,8 @@ class Signatures(Interned):
         self._known: dict[Any, int] = {None: ABSENT}
         # Texts of columns: Polars numbers them from 0, and keeps them; here their signature by number.
         self._categories = pl.Categorical(pl.Categories.random())
-        self._anchor = pl.Series(dtype=self._categories)  # Polars forgets categories when no column has them
-        self._by_number: Codes = _NONE
+        self._anchor = pl.Series([_NOBODYS], dtype=self._categories)  # Polars forgets categories that no column has
+        self._by_number: Codes = np.full(NO_TEXT + 1, ABSENT, np.int64)
 
     def prepare(self) -> None:
         """Build the passes now, not when the first text comes."""
@@ -178,8 +178,8 @@ class Signatures(Interned):
         return codes
 
     def numbering(self, name: str) -> pl.Expr:
-        """Numbers of the texts of a column, ``NO_NUMBER`` where there is none, for ``numbered``."""
-        return pl.col(name).cast(self._categories).to_physical().cast(pl.UInt32).fill_null(NO_NUMBER)
+        """Numbers of the texts of a column, for ``numbered``."""
+        return pl.col(name).cast(self._categories).to_physical().cast(pl.UInt32).fill_null(NO_TEXT)
 
     def numbered(self, column: pl.Series, raw: pl.Series) -> NumberedTexts:
         """The texts of a column and their numbers.
@@ -189,18 +189,14 @@ class Signatures(Interned):
             raw: What ``numbering`` made of it.
         """
         numbers = raw.to_numpy()
-        there = numbers != NO_NUMBER
-        rows = None if there.all() else np.flatnonzero(there)
-        numbers = (numbers if rows is None else numbers[rows]).astype(np.int64)
         known = len(self._by_number)
-        if int(numbers.max(initial=-1)) < known:
-            return NumberedTexts(rows, column, numbers, known, _NONE, column.clear())
+        if int(numbers.max(initial=NO_TEXT)) < known:
+            return NumberedTexts(column, numbers, known, numbers[:0], column.clear())
         first = firsts(numbers, numbers >= known)
-        new = column[first if rows is None else rows[first]]
-        return NumberedTexts(rows, column, numbers, known, numbers[first], new)
+        return NumberedTexts(column, numbers, known, numbers[first], column[first])
 
     def encode_numbered(self, texts: NumberedTexts) -> Codes:
-        """Signature of each text that ``numbered`` has numbered, ``int64[n]``."""
+        """Signature of each row of a column that ``numbered`` has numbered, ``int64[n]``."""
         if len(texts.new_numbers):
             top = int(texts.new_numbers.max()) + 1
             more = top - len(self._by_number)
@@ -571,4 +567,4 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-__all__ = ["NO_NUMBER", "Atoms", "Signatures"]
+__all__ = ["Atoms", "Signatures"]
