@@ -7,7 +7,7 @@ case that is new is decided. What the kernels call odd goes through the sieve li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
@@ -167,6 +167,7 @@ class BlockSieve(Sieve):
         self._reader = LineReader(_names())
         self._tables = Tables(self._reader.names.seed)
         self._sharing: set[int] = set()
+        self._known_targets: dict[tuple[bool, bool, str, int], Sequence[_Target]] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -311,7 +312,7 @@ class BlockSieve(Sieve):
             for name in range(known, len(paths)):
                 targets = [
                     target
-                    for layer, target, rank, _ in _targets(questions, paths[name])
+                    for layer, target, rank, _ in self._targets(questions, name)
                     if not layer and target is not None and rank is not None
                 ]
                 parts[name] = [one for one in targets if one in questions.made or takes_part(one)]
@@ -346,7 +347,7 @@ class BlockSieve(Sieve):
         for name in range(found.known, len(self._reader.names.paths)):
             fills = [
                 (layer, rank, rewrite)
-                for layer, target, rank, rewrite in _targets(questions, self._reader.names.paths[name])
+                for layer, target, rank, rewrite in self._targets(questions, name)
                 if target == field and rank is not None
             ]
             if fills:
@@ -439,7 +440,7 @@ class BlockSieve(Sieve):
         at = {name: column for column, name in enumerate(questions.kind.fields)}
         asked, paths = questions.asked, self._reader.names.paths
         for number in range(asked.known, len(paths)):
-            for layer, target, rank, rewrite in _targets(questions, paths[number]):
+            for layer, target, rank, rewrite in self._targets(questions, number):
                 if target == DATA:
                     if any(name.startswith(DATA) for name in at):
                         self._tables.fill(asked, layer, number, KEEP)
@@ -452,6 +453,14 @@ class BlockSieve(Sieve):
                     what = self._what(questions.plan, target, rewrite)
                     self._tables.fill(asked, layer, number, at[target], rank=rank, what=what)
         asked.known = len(paths)
+
+    def _targets(self, questions: _Questions, name: int) -> Sequence[_Target]:
+        """What a member fills, see ``_targets_of``: worked out once for all kinds of lines that name it alike."""
+        key = questions.deep, questions.dataset in UNNAMED, questions.code, name
+        found = self._known_targets.get(key)
+        if found is None:
+            found = self._known_targets[key] = _targets_of(*key[:3], self._reader.names.paths[name])
+        return found
 
     def _what(self, plan: Plan, column: str, rewrite: Rewrite | None) -> int:
         key = id(plan), column, rewrite
@@ -487,34 +496,41 @@ class BlockSieve(Sieve):
         return place
 
 
-def _targets(questions: _Questions, path: tuple[str, ...]) -> Iterator[_Target]:
-    """Layer, target, rank and rewriting of what a member fills; rank None: what is in the target is not told here."""
-    dataset = questions.dataset
-    if questions.deep:
+def _targets_of(deep: bool, unnamed: bool, code: str, path: tuple[str, ...]) -> Sequence[_Target]:
+    """Layer, target, rank and rewriting of what a member fills; rank None: what is in the target is not told here.
+
+    Args:
+        deep: Members are named as Winlogbeat names them.
+        unnamed: Their dataset is one of ``UNNAMED``.
+        code: See ``_Questions``.
+        path: Of the member.
+    """
+    if deep:
         target = beat_target(path)
         rank = SOLE if target is not None and target.startswith(DATA) else 0
         name = {"event.code": "EventID", "message": _MESSAGE}.get(target or "", (target or "").removeprefix(DATA))
     elif len(path) > 1:
-        return
+        return ()
     else:
         name = path[0]
         target, rank = flat_target(name)
-    yield 0, target, rank, None
+    found: list[_Target] = [(0, target, rank, None)]
     if target is not None and target.startswith(DATA) and (" " in name or "." in name):
-        for other in {name.replace(" ", ""), name.replace(" ", "_"), name.replace(".", "_")} - {name}:
-            yield 0, DATA + other, None, None
-    beside = _BESIDE.get(questions.code, {}).get(name)
+        others = {name.replace(" ", ""), name.replace(" ", "_"), name.replace(".", "_")} - {name}
+        found += [(0, DATA + other, None, None) for other in others]
+    beside = _BESIDE.get(code, {}).get(name)
     if beside is not None:
-        yield 1, DATA + beside[0], _LAST, beside[1]
-    for made, parts in _PARTS.get(questions.code, {}).items():
+        found.append((1, DATA + beside[0], _LAST, beside[1]))
+    for made, parts in _PARTS.get(code, {}).items():
         if name in parts:
-            yield 1, DATA + made, _OUT_OF_SEVERAL, None
-    if dataset in UNNAMED:
+            found.append((1, DATA + made, _OUT_OF_SEVERAL, None))
+    if unnamed:
         if name == _MESSAGE:
-            yield 1, DATA + "Data", _LAST, None
+            found.append((1, DATA + "Data", _LAST, None))
         elif name.startswith("param"):
             odd = " " in name or "." in name
-            yield 1, DATA + "Data", None if odd else _OUT_OF_SEVERAL, None
+            found.append((1, DATA + "Data", None if odd else _OUT_OF_SEVERAL, None))
+    return found
 
 
 def _codes(what: _What, spelled: Sequence[memoryview]) -> list[int]:

@@ -118,8 +118,8 @@ class Literals:
         if longest < self._least:
             return _NONE, _NONE
         if self._least <= INLINE:
-            short = (lengths >= self._least) & (lengths <= INLINE)
-            there = np.flatnonzero(short)
+            # One comparison for two: what is below the least is vast without a sign.
+            there = np.flatnonzero((lengths - self._least).view(np.uint32) <= INLINE - self._least)
             ends, literals = _found(self._database, texts.views[there]) if len(there) else (_NONE, _NONE)
             if len(ends):
                 place = (ends - 1) // VIEW
