@@ -65,7 +65,7 @@ class Words:
             found.append(here[self._in(place, pieces)])
         return np.unique(np.concatenate(found))
 
-    def _each(self, place: int, data: bytes | memoryview | memoryview, lines: Lines, rows: I64) -> I64:
+    def _each(self, place: int, data: bytes | memoryview, lines: Lines, rows: I64) -> I64:
         """Lines in which keywords of one dataset can be, looked for apart."""
         pieces = [
             data[begin:end] for begin, end in zip(lines.begins[rows].tolist(), lines.ends[rows].tolist(), strict=True)
