@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import options
-from cli.text import emit_json, level_text, local_time, say, table, tr, word
+from cli.text import emit_json, level_text, local_time, say, say_error, table, tr, word
 from event.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def print_accounts(accounts: list[Account]) -> None:
     )
     for a in accounts:
         if a.error:
-            say(f"{tr('error', '错误')}: {a.error}")
+            say_error(a.error)
 
 
 def _detection_json(found: Detection, incidents: list[Incident]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.config import state_home
-from cli.text import clean, emit_lines, level_text, local_time, table, tr
+from cli.text import clean, emit_lines, level_text, local_time, say_error, table, tr
 
 if TYPE_CHECKING:
     import polars as pl
@@ -132,6 +132,9 @@ def _print(rows: list[dict[str, Any]], levels: dict[str, int], accounts: list[Ac
         ],
         [(one.path, one.kind, f"{one.total:,}", f"{one.decoded:,}", f"{one.failed:,}") for one in accounts],
     )
+    for one in accounts:
+        if one.error:
+            say_error(one.error)
 
 
 __all__ = ["detect_files"]

@@ -57,6 +57,11 @@ def say(text: str) -> None:
     print(clean(text), file=sys.stderr)
 
 
+def say_error(text: str) -> None:
+    """What is wrong with an input, of which the rest is told."""
+    say(f"{tr('error', '错误')}: {text}")
+
+
 def console(*, stderr: bool = False) -> Console:
     """A Rich console; import kept here, for most commands never need it."""
     from rich.console import Console

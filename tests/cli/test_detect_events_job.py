@@ -18,6 +18,17 @@ level: medium
 """
 
 
+def _detect(state, *arguments):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_")}
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", "detect", *arguments],
+        cwd=ROOT / "tests",
+        env={**kept, "JIANMEN_LANG": "en", "JIANMEN_STATE": str(state / "state"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+
+
 def test_alerts_and_a_balanced_account(tmp_path):
     (tmp_path / "rule.yml").write_text(RULE)
     sysmon = {"EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational", "UtcTime": "2026-03-01 10:00:00.000"}
@@ -26,14 +37,7 @@ def test_alerts_and_a_balanced_account(tmp_path):
     lines += ["", "{broken"]
     log = tmp_path / "host.jsonl"
     log.write_text("\n".join(lines) + "\n")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("JIANMEN_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "detect", "--events", log, "--rules", tmp_path / "rule.yml", "--json"],
-        cwd=ROOT / "tests",
-        env={**kept, "JIANMEN_LANG": "en", "JIANMEN_STATE": str(tmp_path / "state"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-    )
+    done = _detect(tmp_path, "--events", log, "--rules", tmp_path / "rule.yml", "--json")
     assert done.returncode == 0, done.stderr
     *alerts, last = map(json.loads, done.stdout.splitlines())
     assert [one["rule.name"] for one in alerts] == ["Who am I"]
@@ -41,3 +45,12 @@ def test_alerts_and_a_balanced_account(tmp_path):
     assert (account["lines"], account["decoded"], account["failed"]) == (31, 30, 1)
     assert account["notes"] == {"header_and_empty_lines": 1}
     assert last["alerts_by_level"] == {"medium": 1}
+
+
+def test_a_capture_that_ends_too_soon_says_so(tmp_path):
+    whole = (ROOT / "pcaps" / "modbus" / "pump-station.pcap").read_bytes()
+    (tmp_path / "cut.pcap").write_bytes(whole[:3000])
+    done = _detect(tmp_path, "--events", tmp_path / "cut.pcap")
+    assert done.returncode == 3
+    assert b"cut.pcap" in done.stdout
+    assert b"error: truncated: expected a whole record, the file ends 56 bytes into it" in done.stderr
