@@ -21,6 +21,7 @@ from correlate.buffers import Texts, exported
 from correlate.columns import NO_TEXT, NOTHING, Codes, NumberedTexts, elements, firsts
 from correlate.interned import Interned
 from correlate.scan import Literals
+from sensor.base import FREQUENT_LETTERS
 
 NOT_SEARCHED = frozenset(
     {"event.id", "event.dataset", "event.kind", "event.module", "log.file.path", "observer.name", "flow.id"}
@@ -34,7 +35,6 @@ ODD = ("\N{KELVIN SIGN}".encode(), "\N{LATIN SMALL LETTER LONG S}".encode())
 """Characters beyond ASCII that fold into it."""
 _SHORTEST = 3  # characters of a run below which it is found everywhere
 _WINDOW = 8
-_FREQUENT = "e taoinsr\\lhdcumpf.gywb:-0123456789vk"  # characters of log texts, the most frequent first
 _RARE = 64  # what a character counts that is not among them
 _NO_TEXTS = np.full(NO_TEXT + 1, NOTHING, np.int64)
 _ODD_NUMBER = re.compile(rb"[:,\[]\s*-?\d+(?:\.|[eE])")
@@ -297,7 +297,7 @@ def _run(op: str, payload: Any) -> str:
 def _window(run: str) -> str:
     """The piece of a run that a pass looks for in its stead: the fewer texts end like it, the faster the pass is."""
     pieces = [run[at : at + _WINDOW] for at in range(max(1, len(run) - _WINDOW + 1))]
-    return max(pieces, key=lambda piece: sum(_FREQUENT.find(char) % _RARE for char in piece[-4:]))
+    return max(pieces, key=lambda piece: sum(FREQUENT_LETTERS.find(char) % _RARE for char in piece[-4:]))
 
 
 def json_spelling(run: str) -> bytes:

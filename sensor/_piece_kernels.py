@@ -32,7 +32,7 @@ def _hash(head: np.uint64, shift: np.uint64) -> np.uint64:
 
 @ranged
 def _head(text: U8, at: np.uint64) -> np.uint64:
-    """Four bytes, the first lowest; one load once it is compiled."""
+    """Four bytes, the first lowest; one load once it is compiled. The caller sees to it that they are there."""
     value = np.uint64(text[at])
     for k in range(1, HEAD):
         value |= np.uint64(text[at + np.uint64(k)]) << np.uint64(8 * k)
@@ -41,7 +41,14 @@ def _head(text: U8, at: np.uint64) -> np.uint64:
 
 @ranged
 def _candidate(text: U8, at: Num, wide: U64, narrow: U64, shift: np.uint64, short: bool) -> Num:
-    """The next place at which a head may stand; the last three bytes always are such."""
+    """The next place at which a head may stand; the last three bytes always are such.
+
+    Raises:
+        IndexError: The place is before the array, or there is not a bit for each hash.
+    """
+    bits = np.int64(1) << np.int64(np.uint64(32) - shift)
+    if at < 0 or 64 * len(wide) < bits or 64 * len(narrow) < bits:
+        raise IndexError("bytes or bits outside of an array")
     place = np.uint64(at)
     end = np.uint64(max(at, len(text) - HEAD + 1))
     if short:
@@ -65,7 +72,13 @@ def _candidate(text: U8, at: Num, wide: U64, narrow: U64, shift: np.uint64, shor
 
 @ranged
 def _stands(text: U8, at: Num, letters: U8, begin: Num, end: Num) -> bool:
-    """Whether a piece stands here."""
+    """Whether a piece stands here.
+
+    Raises:
+        IndexError: The piece does not lie within its array.
+    """
+    if begin < 0 or end > len(letters):
+        raise IndexError("bytes outside of an array")
     if at < 0 or at + end - begin > len(text):
         return False
     there = np.uint64(at)

@@ -52,6 +52,8 @@ class PduBatch:
         return self.data[start : start + int(self.length[row])].tobytes()
 
 
+FREQUENT_LETTERS = "e taoinsr\\lhdcumpf.gywb:-0123456789vk"
+"""Of log texts, the most frequent first: pieces of text with others are found in fewer places."""
 ROOM_BEHIND = 192
 """Bytes behind a block of lines that may be read along with it, whatever they are."""
 

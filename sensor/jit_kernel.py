@@ -1,9 +1,9 @@
 """How kernels are compiled. The names that the files of kernels begin their functions with.
 
 No kernel makes an array, so none needs numba's reference counts: with them, atomic increments for the arrays that are
-handed on can be three quarters of the time. Bounds checks stay on, but for the few loops here that compare a whole
-range with the array's end before they begin. Only what Python calls is cached and has a wrapper: what a kernel calls is
-compiled into it, so loading the kernel from the cache is enough.
+handed on can be three quarters of the time. Bounds checks stay on, but for the few ``ranged`` loops that compare a
+whole range with the array's end before they begin. Only what Python calls is cached and has a wrapper: what a kernel
+calls is compiled into it, so loading the kernel from the cache is enough.
 """
 
 from __future__ import annotations

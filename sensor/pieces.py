@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sensor._piece_kernels import HEAD, PRIME, SHORT_HEAD, look
-from sensor.base import I64, U8
+from sensor.base import FREQUENT_LETTERS, I64, U8
 
-_FREQUENT = b"e taoinsr\\lhdcumpf.gywb:-0123456789vk"  # letters of log texts, the most frequent first
+_FREQUENT = FREQUENT_LETTERS.encode()
 _BITS = 10, 16  # of a hash, at least and at most
 _BUCKET_BITS = 12  # at most
 _RARE = np.full(256, len(_FREQUENT), np.int64)
 _RARE[list(_FREQUENT)] = np.arange(len(_FREQUENT))
-_ROOM = 1 << 12  # finds, at first
+_ROOM = 1 << 12  # finds at once, or as many as a text can have
 
 
 class Pieces:
@@ -113,8 +113,6 @@ class Pieces:
             parts.append(self._finds[:, :count].copy())
             if place == len(ends):
                 break
-            if not count:
-                self._finds = np.empty((2, 2 * self._finds.shape[1]), np.int64)
         places, found = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return places, found
 

@@ -109,7 +109,6 @@ def test_what_ends_with_the_text_is_found(text: str) -> None:
     assert signatures.sets[signatures.encode_values([text])[0]] == alone.holds(text) == Matcher(atoms).holds(text)
 
 
-@pytest.mark.skipif(hyperscan_module() is None, reason="needs Hyperscan")
 @pytest.mark.parametrize(("size", "every", "again"), [(2_000, 1, False), (2_000, 100, True), (900, 1, True)])
 def test_vast_texts_that_are_new_are_not_remembered(size: int, every: int, again: bool) -> None:
     texts = [f"{number // every:05}needle{'x' * size}" for number in range(1_000)]
@@ -118,7 +117,8 @@ def test_vast_texts_that_are_new_are_not_remembered(size: int, every: int, again
     matched = plan.match(table)
     assert matched[0].tolist() == list(range(1, 1_001))
     assert matched[1].tolist() == [row for row, text in enumerate(texts, 1) if "007needle" in text]
-    assert (plan.columns["message"].remembered > 10 * size) == again
+    # Without Hyperscan no text is looked at where it lies.
+    assert (plan.columns["message"].remembered > 10 * size) == (again or hyperscan_module() is None)
 
 
 def test_booleans_of_columns_and_of_json_are_no_numbers() -> None:
